@@ -1,0 +1,1 @@
+"""Scoring, sandbox, rollout and job services, their queue, and typed clients. Nothing here imports the trainer."""

@@ -1,0 +1,133 @@
+"""Items to score and what comes back: a verdict or an error, never a number that stands for an error.
+
+These are the types that scorers, clients and the trainer share. What the policy can cause (a wrong answer, a program
+that runs out of time) is a `Verdict`; what it cannot (a dead worker, a bad test case) is an `ItemError`, which has a
+reason and no number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One response to score. `checks` is what to check it against; each scorer has a pydantic model of its own."""
+
+    id: str
+    prompt: str
+    response: str
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    trace_id: str = ""
+    timeout_seconds: float = 0.0
+    """Longest time in a worker; 0 means the service's default."""
+
+
+class ErrorReason(StrEnum):
+    """Why an item has no score; the names are those of `ItemError.Reason` in the protocol."""
+
+    INVALID_ITEM = "INVALID_ITEM"
+    DEADLINE = "DEADLINE"
+    WORKER_DIED = "WORKER_DIED"
+    SCORER_FAILED = "SCORER_FAILED"
+    UNAVAILABLE = "UNAVAILABLE"
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether the same item may get a verdict on another try."""
+        return self in (ErrorReason.DEADLINE, ErrorReason.WORKER_DIED, ErrorReason.UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A score. `components` maps full names (`math/correctness`) to finite values in the component's range."""
+
+    components: Mapping[str, float]
+    label: str = ""
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    """For a person; never shown to the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why an item has no score. `message` names the field at fault, never its content."""
+
+    reason: ErrorReason
+    message: str
+
+
+Outcome = Verdict | ItemError
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A number that a scorer's verdicts hold."""
+
+    name: str
+    doc: str
+    low: float = 0.0
+    high: float = 1.0
+    higher_is_better: bool = True
+
+
+class Scorer(Protocol):
+    """What a reward author writes; any object with these attributes, made by calling what the import path names.
+
+    `score` runs in a worker process that is killed when it outstays the items' time, so it may block and compute as
+    it likes. It gets at most `batch_size` items at once and returns one outcome for each, in order. An exception fails
+    the chunk's items as SCORER_FAILED, one by one after a second try alone.
+    """
+
+    name: str
+    version: str
+    components: Sequence[Component]
+    checks: type[BaseModel]
+    """Model of `Item.checks`; items that do not fit it are refused before they reach `score`."""
+    batch_size: int
+    timeout_seconds: float
+    """Default time for one item in a worker."""
+
+    def score(self, items: Sequence[Item]) -> Sequence[Outcome]: ...
+
+
+def check_outcome(outcome: object, components: Mapping[str, Component]) -> Outcome:
+    """The outcome itself, or SCORER_FAILED where it is not a score of these components."""
+    if isinstance(outcome, ItemError):
+        return outcome
+    if not isinstance(outcome, Verdict):
+        return _defect(f"returned {type(outcome).__name__}, not a Verdict or an ItemError")
+    if not outcome.components:
+        return _defect("returned a verdict without components")
+    for name, value in outcome.components.items():
+        component = components.get(name)
+        if component is None:
+            return _defect(f"returned component {name!r}, which it does not declare; declared: {', '.join(components)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return _defect(f"component {name!r} is not a finite number")
+        if not component.low <= value <= component.high:
+            return _defect(f"component {name!r} is {value:g}, outside {component.low:g} to {component.high:g}")
+    return outcome
+
+
+def _defect(what: str) -> ItemError:
+    return ItemError(ErrorReason.SCORER_FAILED, f"the scorer {what}")
+
+
+def parse_checks(text: str) -> dict[str, Any]:
+    """`ScoreItem.checks_json` as a dict. Raises ValueError, which says what is wrong, for anything but an object."""
+    if not text:
+        return {}
+    try:
+        checks = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"checks_json is not JSON: {error}") from error
+    if not isinstance(checks, dict):
+        raise ValueError(f"checks_json is a JSON {type(checks).__name__}, not an object")
+    return checks
