@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Experience(_message.Message):
-    __slots__ = ("key", "groups", "calls", "generate_seconds", "score_seconds")
+    __slots__ = ("key", "groups", "calls", "generate_seconds", "score_seconds", "error")
     class CallsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -21,12 +21,14 @@ class Experience(_message.Message):
     CALLS_FIELD_NUMBER: _ClassVar[int]
     GENERATE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SCORE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     key: str
     groups: _containers.RepeatedCompositeFieldContainer[ScoredGroup]
     calls: _containers.ScalarMap[str, int]
     generate_seconds: float
     score_seconds: float
-    def __init__(self, key: _Optional[str] = ..., groups: _Optional[_Iterable[_Union[ScoredGroup, _Mapping]]] = ..., calls: _Optional[_Mapping[str, int]] = ..., generate_seconds: _Optional[float] = ..., score_seconds: _Optional[float] = ...) -> None: ...
+    error: str
+    def __init__(self, key: _Optional[str] = ..., groups: _Optional[_Iterable[_Union[ScoredGroup, _Mapping]]] = ..., calls: _Optional[_Mapping[str, int]] = ..., generate_seconds: _Optional[float] = ..., score_seconds: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ScoredGroup(_message.Message):
     __slots__ = ("prompt_id", "domain", "prompt_token_ids", "completions")
