@@ -1,0 +1,37 @@
+# `make run` trains the quickstart model through every part; `make test` runs the tests. Both set up `.venv` first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check clean
+
+run: $(VENV)/.run
+	$(BIN)/python -m examples.quickstart
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+# What CI holds the tree to beside the tests.
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m protos.generate --check
+
+clean:
+	rm -rf $(VENV) .assay runs
+
+# torch first: with nothing installed, a package that asks for plain `torch` brings several GB of CUDA.
+$(VENV)/.torch: constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: no '$(PYTHON)' on the PATH (or say make PYTHON=/path/to/python3.11)"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "on Debian: apt-get install python3.11-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 --constraint constraints.txt
+	touch $@
+
+$(VENV)/.run: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]' --constraint constraints.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	touch $@ $(VENV)/.run

@@ -1,0 +1,320 @@
+"""The job file: one frozen tree, read from TOML, sent as JSON, refused with errors that name the field and the mend.
+
+Reading it imports neither torch nor a model, so that a mistake is answered at once. What only a look at the disk or
+an import can tell (a missing model, a loss that has no gradient) is `trainer/preflight.py`'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.schedules import parse_schedule
+
+
+class JobFileError(ValueError):
+    """A job file that cannot be run. `problems` has a line for each fault, with the field, the value and the mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def _check_schedule(value: float | dict[str, Any]) -> float | dict[str, Any]:
+    parse_schedule(value)
+    return value
+
+
+Scheduled = Annotated[float | dict[str, Any], AfterValidator(_check_schedule)]
+"""A number, or a schedule as a table: `{ schedule = "linear", start = 0.0, end = 0.02, steps = 200 }`."""
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the job file: frozen, unknown keys refused, numbers finite and never made out of strings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class JobSection(Section):
+    """`[job]`: what the run is called and how stubborn it is."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    max_attempts: Positive = 3
+    """How often a crashed trainer is started again from its checkpoint."""
+
+
+class ModelSection(Section):
+    """`[model]`: a Hugging Face causal language model in a local directory."""
+
+    path: str = Field(min_length=1)
+    gradient_checkpointing: bool = False
+
+
+class DataSection(Section):
+    """`[data]`: JSON lines with `id`, `domain`, `prompt`, `checks`; `heldout` is never trained on."""
+
+    train: str = Field(min_length=1)
+    heldout: str | None = None
+
+
+class WarmupSection(Section):
+    """`[warmup]`: supervised steps on JSON lines with `prompt` and `completion`, before any rollout."""
+
+    path: str = Field(min_length=1)
+    steps: Positive
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class RolloutSection(Section):
+    """`[rollout]`: how the policy is sampled for one optimizer step."""
+
+    prompts_per_step: Positive
+    samples_per_prompt: Positive
+    max_new_tokens: Positive
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_p: Fraction = 1.0
+    prompts_per_task: Positive = 16
+    """Prompts in one Celery task."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Longest wait for the rollouts of a step."""
+
+
+class RewardsSection(Section):
+    """`[rewards]`: which scorers judge a domain, and what their components weigh."""
+
+    scorers: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(min_length=1)
+    """Domain to scorer names."""
+    weights: dict[str, Scheduled] = Field(min_length=1)
+    """Component to weight; components without one are recorded and do not count."""
+    custom: dict[str, str] = Field(default_factory=dict)
+    """Name to import path (`pkg.mod:Class`) of your own scorers, started beside the others."""
+    missing: Literal["drop_sample", "drop_group", "fail"] = "drop_sample"
+    """What becomes of a rollout whose score is still missing after `attempts`."""
+    attempts: Positive = 3
+
+    @model_validator(mode="after")
+    def _weights_belong_to_scorers(self) -> RewardsSection:
+        named = {scorer for scorers in self.scorers.values() for scorer in scorers}
+        for component in self.weights:
+            scorer = component.split("/")[0]
+            if "/" not in component or scorer not in named:
+                raise ValueError(
+                    f"weights: {component!r} belongs to no scorer named in [rewards.scorers]; a component is"
+                    f" 'scorer/name', scorers here: {', '.join(sorted(named))}"
+                )
+        return self
+
+
+class AdvantageSection(Section):
+    """`[advantage]`: from rewards to advantages within the group of one prompt."""
+
+    normalise: Literal["group_mean_std", "group_mean", "none"] = "group_mean_std"
+
+
+class TermSection(Section):
+    """`[[loss.terms]]`: one term of the composite, built in (`type`) or your own (`path`)."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    type: str | None = None
+    path: str | None = None
+    weight: Scheduled = 1.0
+    aggregation: Literal["token_mean", "sequence_mean", "sequence_sum", "sum"] = "token_mean"
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TermSection:
+        if (self.type is None) == (self.path is None):
+            raise ValueError("give either type (a built-in term) or path (your own function), and not both")
+        if self.type is not None and self.type not in BUILT_IN_TERMS:
+            raise ValueError(f"type: unknown term {self.type!r}; {_known(self.type, BUILT_IN_TERMS)}")
+        return self
+
+
+class LossSection(Section):
+    """`[loss]`: the terms; `path` and `kwargs` alone (prime-rl's form) are a composite of one term named `loss`."""
+
+    terms: list[TermSection] = Field(default_factory=list)
+    path: str | None = None
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    not_finite: Literal["raise", "skip_step"] = "raise"
+
+    @model_validator(mode="after")
+    def _terms_or_path(self) -> LossSection:
+        if self.path is not None and self.terms:
+            raise ValueError("give either terms or path, and not both")
+        if self.path is None and not self.terms:
+            raise ValueError("no terms: add [[loss.terms]] tables, or path = \"package.module.function\"")
+        if self.path is None and self.kwargs:
+            raise ValueError("kwargs without path: give each term its own kwargs")
+        names = [term.name for term in self.terms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"terms: the name {twice[0]!r} is used twice")
+        return self
+
+    def all_terms(self) -> list[TermSection]:
+        """The terms, prime-rl's form included."""
+        if self.path is not None:
+            return [TermSection(name="loss", path=self.path, kwargs=self.kwargs)]
+        return self.terms
+
+
+class OptimSection(Section):
+    """`[optim]`: AdamW, one step for each batch of rollouts."""
+
+    steps: int = Field(ge=0)
+    learning_rate: Scheduled
+    betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), strict=False)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    micro_batch_size: Positive = 64
+    """Sequences in one forward pass of one rank; changes memory and speed, never the gradient."""
+
+
+class DeepSpeedSection(Section):
+    """`[deepspeed]`: ZeRO stage, precision, processes; `config` is merged into DeepSpeed's own."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    processes: Positive = 1
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class EvaluationSection(Section):
+    """`[evaluation]`: what counts as a right answer on the held-out prompts."""
+
+    accuracy: dict[str, str] = Field(default_factory=dict)
+    """Domain to the component that is at its best where the answer is right."""
+
+
+class CheckpointSection(Section):
+    """`[checkpoint]`: how often, and how many are kept."""
+
+    every_steps: Positive = 20
+    keep: Positive = 2
+
+
+class JobConfig(Section):
+    """The whole job file."""
+
+    job: JobSection
+    model: ModelSection
+    data: DataSection
+    warmup: WarmupSection | None = None
+    rollout: RolloutSection
+    rewards: RewardsSection
+    advantage: AdvantageSection = AdvantageSection()
+    loss: LossSection
+    optim: OptimSection
+    deepspeed: DeepSpeedSection = DeepSpeedSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+
+    @model_validator(mode="after")
+    def _heldout_has_a_measure(self) -> JobConfig:
+        without = sorted(set(self.rewards.scorers) - set(self.evaluation.accuracy))
+        if self.data.heldout is not None and without:
+            raise ValueError(
+                f"evaluation.accuracy names no component for domain {without[0]!r}; data.heldout needs one for each"
+                f" domain of [rewards.scorers]"
+            )
+        return self
+
+    def scorer_names(self) -> list[str]:
+        """Every scorer the job asks for, sorted."""
+        return sorted({scorer for scorers in self.rewards.scorers.values() for scorer in scorers})
+
+
+def parse_job(tree: dict[str, Any], base: Path | None = None) -> JobConfig:
+    """A job from a tree of plain values; relative paths are taken from `base`. Raises JobFileError."""
+    try:
+        config = JobConfig.model_validate(tree)
+    except ValidationError as error:
+        raise JobFileError([_describe(problem) for problem in error.errors()]) from None
+    return _absolute(config, base) if base is not None else config
+
+
+def read_job(path: Path) -> JobConfig:
+    """Reads a job file. Raises JobFileError where it is absent, is not TOML, or does not fit the schema."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobFileError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise JobFileError([f"{path}: is not UTF-8 text"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise JobFileError([f"{path}: is not TOML: {error}"]) from None
+    return parse_job(tree, path.resolve().parent)
+
+
+def job_from_json(text: str) -> JobConfig:
+    """A job as it travels. Raises JobFileError."""
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise JobFileError([f"the job is not JSON: {error}"]) from None
+    if not isinstance(tree, dict):
+        raise JobFileError([f"the job is a JSON {type(tree).__name__}, not an object"])
+    return parse_job(tree)
+
+
+def job_to_json(config: JobConfig) -> str:
+    """JSON that `job_from_json` reads back as an equal job."""
+    return config.model_dump_json()
+
+
+def _absolute(config: JobConfig, base: Path) -> JobConfig:
+    def resolve(path: str | None) -> str | None:
+        return None if path is None else str((base / path).resolve())
+
+    data = config.data.model_copy(update={"train": resolve(config.data.train), "heldout": resolve(config.data.heldout)})
+    model = config.model.model_copy(update={"path": resolve(config.model.path)})
+    warmup = config.warmup and config.warmup.model_copy(update={"path": resolve(config.warmup.path)})
+    return config.model_copy(update={"data": data, "model": model, "warmup": warmup})
+
+
+def _known(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(sorted(names))}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = JobConfig
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not found:
+            return []
+        model = found[0]
+    return list(model.model_fields)
+
+
+def _describe(problem: Any) -> str:
+    location = problem["loc"]
+    # Pydantic adds the branch of a union (`float`, `dict[str,any]`) to the place of an error; users did not write it.
+    parts = [p for p in location if isinstance(p, int) or (p.isidentifier() and p not in ("float", "int")) or "/" in p]
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "job file"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {_known(str(location[-1]), _fields_at(location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{where}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    shown = f" (got {value!r})" if isinstance(value, (str, int, float, bool)) and len(repr(value)) < 80 else ""
+    return f"{where}: {message}{shown}"

@@ -1,0 +1,122 @@
+"""Data sets of JSON lines, and the order in which a run draws from them.
+
+The order is a pure function of the seed and the optimizer step, so a resumed run draws what an uninterrupted one would
+have drawn, and there is no state to keep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+Row = TypeVar("Row")
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message names the file, the line and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt to roll out. `checks` goes to the scorers of its domain, as it stands in the file."""
+
+    id: str
+    domain: str
+    text: str
+    checks: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A prompt and the completion to imitate."""
+
+    prompt: str
+    completion: str
+
+
+def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
+    """Every prompt of a file. Raises DataError for bad lines, unknown domains, repeated ids and empty files."""
+    prompts: list[Prompt] = []
+    seen: set[str] = set()
+    for where, row in _rows(path):
+        prompt = Prompt(
+            id=_text(row, "id", where),
+            domain=_text(row, "domain", where),
+            text=_text(row, "prompt", where),
+            checks=_object(row, "checks", where),
+        )
+        if prompt.domain not in domains:
+            raise DataError(f"{where}: domain {prompt.domain!r} has no scorers; [rewards.scorers] has {sorted(domains)}")
+        if prompt.id in seen:
+            raise DataError(f"{where}: id {prompt.id!r} appears twice")
+        seen.add(prompt.id)
+        prompts.append(prompt)
+    return prompts
+
+
+def read_demonstrations(path: Path) -> list[Demonstration]:
+    """Every demonstration of a file. Raises DataError."""
+    return [
+        Demonstration(prompt=_text(row, "prompt", where), completion=_text(row, "completion", where))
+        for where, row in _rows(path)
+    ]
+
+
+def draw(rows: Sequence[Row], seed: int, step: int, count: int) -> list[Row]:
+    """The `count` rows of an optimizer step: each epoch is a fresh permutation, and steps follow each other in it.
+
+    A batch that crosses an epoch's end may hold a row twice when `count` is close to, or above, the number of rows.
+    """
+    size = len(rows)
+    picked: list[Row] = []
+    position = step * count
+    while len(picked) < count:
+        epoch, offset = divmod(position + len(picked), size)
+        permutation = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(size)
+        picked.extend(rows[i] for i in permutation[offset : offset + count - len(picked)])
+    return picked
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        # Not splitlines(): it also splits at U+2028 and its like, which JSON allows inside a string.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8 text") from None
+    empty = True
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        empty = False
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(f"{where}: is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: is a JSON {type(row).__name__}, not an object")
+        yield where, row
+    if empty:
+        raise DataError(f"{path}: has no rows")
+
+
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value:
+        found = "is missing" if field not in row else f"is {type(value).__name__} {'' if value else '(empty)'}".rstrip()
+        raise DataError(f"{where}: field {field!r} {found}; it must be a text that is not empty")
+    return value
+
+
+def _object(row: dict[str, Any], field: str, where: str) -> dict[str, Any]:
+    value = row.get(field, {})
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: field {field!r} is {type(value).__name__}; it must be an object")
+    return value

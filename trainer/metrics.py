@@ -1,0 +1,68 @@
+"""Metrics of a run: one JSON line a step, the same to TensorBoard.
+
+A resumed run takes back the lines after its checkpoint, so that `metrics.jsonl` reads like that of a run that was never
+interrupted: each step of a phase stands in it once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+PHASES = ("warmup", "rl")
+
+
+class MetricsLog:
+    """Appends metrics of one phase to `<run_dir>/metrics.jsonl` and `<run_dir>/tensorboard`."""
+
+    def __init__(self, run_dir: Path, phase: str, first_step: int) -> None:
+        """Drops what is there of this phase from `first_step` on, and of the phases after it."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._phase = phase
+        path = run_dir / "metrics.jsonl"
+        kept = [line for line in read_metrics(run_dir) if _is_before(line, phase, first_step)]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run_dir / "tensorboard" / phase), purge_step=first_step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One step. NaN and infinity are written as JSON `null`: they are no JSON numbers."""
+        finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(values.items())}
+        self._file.write(json.dumps({"phase": self._phase, "step": step, "values": finite}, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(run_dir: Path) -> list[dict]:
+    """The lines of `metrics.jsonl`, `[{"phase", "step", "values"}]`; a line torn by a crash ends the list."""
+    path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    lines: list[dict] = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _is_before(line: dict, phase: str, first_step: int) -> bool:
+    if line["phase"] == phase:
+        return line["step"] < first_step
+    return PHASES.index(line["phase"]) < PHASES.index(phase)

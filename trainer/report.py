@@ -1,0 +1,86 @@
+"""What a run leaves behind for people: `summary.json` and a picture of its curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainer.metrics import read_metrics
+
+PANELS = (
+    ("Reward components (mean)", "reward/", ""),
+    ("Loss terms (value)", "term/", "/value"),
+    ("Loss terms (weight)", "term/", "/weight"),
+    ("Completions", "rollout/", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Greedy accuracy on held-out prompts. What could not be scored is counted apart and is in no ratio."""
+
+    overall: float
+    by_domain: Mapping[str, float]
+    scored: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`summary.json`. `accuracy_*` are None where the job has no held-out set."""
+
+    job: str
+    steps: int
+    accuracy_before: Accuracy | None
+    accuracy_after: Accuracy | None
+    calls: Mapping[str, int]
+    seconds: Mapping[str, float]
+    rollouts: Mapping[str, int]
+    checkpoint: str
+    model: str
+    curves: str
+
+
+def write_summary(run_dir: Path, summary: Summary) -> None:
+    """Writes `summary.json` in one piece."""
+    partial = run_dir / "summary.partial"
+    partial.write_text(json.dumps(asdict(summary), indent=2) + "\n")
+    partial.replace(run_dir / "summary.json")
+
+
+def draw_curves(run_dir: Path) -> Path:
+    """Draws `curves.png` from `metrics.jsonl`: components, terms and their weights, over the optimizer steps of RL."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines = [line for line in read_metrics(run_dir) if line["phase"] == "rl"]
+    figure, axes = pyplot.subplots(2, 2, figsize=(13, 8), sharex=True)
+    for axis, (title, prefix, suffix) in zip(axes.flat, PANELS, strict=True):
+        for name, (steps, values) in _curves(lines, prefix, suffix).items():
+            axis.plot(steps, values, label=name.removeprefix(prefix).removesuffix(suffix), linewidth=1.3)
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=8)
+    for axis in axes[1]:
+        axis.set_xlabel("optimizer step")
+    figure.tight_layout()
+    path = run_dir / "curves.png"
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+def _curves(lines: Sequence[dict], prefix: str, suffix: str) -> dict[str, tuple[list[int], list[float]]]:
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for line in lines:
+        for name, value in line["values"].items():
+            if value is not None and name.startswith(prefix) and name.endswith(suffix):
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(line["step"])
+                values.append(value)
+    return curves
