@@ -1,0 +1,32 @@
+"""Where each service listens and where its clients look for it: one table for servers, clients, the stack and tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PORTS: Mapping[str, int] = MappingProxyType(
+    {
+        "math": 50051,
+        "code": 50052,
+        "safety": 50053,
+        "coherence": 50054,
+        "sandbox": 50055,
+        "rollout": 50056,
+        "jobs": 50057,
+        "scorer": 50058,
+    }
+)
+"""Default gRPC port by service name; `scorer` is a user's own scorer."""
+
+METRICS_PORT_OFFSET = 1000
+"""A service's Prometheus metrics are at its gRPC port plus this, unless `--metrics-port` says otherwise."""
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Largest gRPC message in either direction, for every service and client."""
+
+
+def address_of(service: str) -> str:
+    """`host:port` of a service: `ASSAY_<SERVICE>_ADDRESS`, or its default port on this machine."""
+    return os.environ.get(f"ASSAY_{service.upper()}_ADDRESS") or f"127.0.0.1:{PORTS[service]}"

@@ -1,0 +1,69 @@
+"""The flags that every service has. Each flag can be given as an environment variable as well."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from services.addresses import METRICS_PORT_OFFSET, PORTS
+from services.server.logs import LEVELS
+
+
+class ServiceParser(argparse.ArgumentParser):
+    """A parser whose `--some-flag` falls back to the environment's `ASSAY_<SERVICE>_SOME_FLAG`."""
+
+    def __init__(self, service: str, **kwargs: Any) -> None:
+        super().__init__(prog=f"python -m services.{service}", **kwargs)
+        self._prefix = f"ASSAY_{service.upper()}_"
+
+    def add_option(self, flag: str, *, help: str, **kwargs: Any) -> None:
+        """`add_argument` for a flag with a value; the variable's value passes through `type` as the flag's does."""
+        variable = self._prefix + flag.removeprefix("--").replace("-", "_").upper()
+        kwargs["default"] = os.environ.get(variable) or kwargs.get("default")
+        self.add_argument(flag, help=f"{help} [{variable}; default: %(default)s]", **kwargs)
+
+
+def port(text: str) -> int:
+    """A TCP port, 0 to 65535."""
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{value} is not a port; it must be 0 (any free port) to 65535")
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A finite number of seconds, not negative."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not a duration; it must be 0 or more seconds")
+    return value
+
+
+def log_level(text: str) -> str:
+    """One of `services.server.logs.LEVELS`."""
+    if text not in LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a log level; it must be one of {', '.join(LEVELS)}")
+    return text
+
+
+def service_parser(service: str, about: str) -> ServiceParser:
+    """The parser with the flags of `services.server.serve.serve`."""
+    parser = ServiceParser(service, description=about)
+    parser.add_option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
+    parser.add_option("--port", type=port, default=PORTS[service], help="gRPC port; 0 for any free port")
+    parser.add_option("--metrics-port", type=port, help=f"Prometheus port; default: port + {METRICS_PORT_OFFSET}")
+    parser.add_option("--ready-file", type=Path, help="file to write addresses and pid to, as JSON, once serving")
+    parser.add_option("--workers", type=positive, default=os.cpu_count() or 1, help="worker processes")
+    parser.add_option("--grace", type=seconds, default=20.0, help="seconds that running calls get on SIGTERM")
+    parser.add_option("--log-level", type=log_level, default="info", help="least level that is logged")
+    return parser
