@@ -14,8 +14,6 @@ MAY_IMPORT = {
     "services": {"services", "sandbox", "protos"},
     "trainer": {"trainer", "services"},
 }
-# The one script that makes generated code needs the generator.
-THIRD_PARTY_OK = {"protos": {"grpc_tools", "grpc", "google"}}
 
 
 def imported_roots(path: Path) -> set[str]:

@@ -1,0 +1,1 @@
+"""A loss package of a user: it imports nothing of the trainer but the two types of the contract."""

@@ -1,0 +1,204 @@
+"""The `assay` command line. Each command's work is in a module of its own, imported when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Score what a language model writes, and train the model on the scores.
+
+    [bold]assay run JOB.toml[/bold] does everything on this machine and ends. For more than one job, start the services
+    once with [bold]assay up[/bold] and use [bold]submit[/bold], [bold]status[/bold], [bold]watch[/bold],
+    [bold]logs[/bold] and [bold]cancel[/bold] from any other shell.""",
+)
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.", show_default=False)]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `assay submit` printed it.", show_default=False)]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        envvar="ASSAY_JOBS_ADDRESS",
+        help="host:port of the job service. Without it, the one that `assay up` started in this folder.",
+        show_default=False,
+    ),
+]
+StateDir = Annotated[
+    Path,
+    typer.Option(
+        envvar="ASSAY_STATE_DIR", help="Folder for logs, the embedded Redis and the addresses of what runs here."
+    ),
+]
+RunsDir = Annotated[Path, typer.Option(envvar="ASSAY_RUNS_DIR", help="Folder where each job gets a folder of its own.")]
+CustomScorers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scorer",
+        metavar="NAME=PKG.MOD:CLASS",
+        help="Serve a scorer of your own under this name. May be given more than once.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def up(
+    scorer: CustomScorers = None,
+    state_dir: StateDir = Path(".assay"),
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Start every service, Redis and the workers here, until Ctrl-C.
+
+    Redis is embedded; set REDIS_URL to use another one. Logs are in STATE_DIR/logs.
+    """
+    from trainer.cli.local import up
+
+    raise typer.Exit(up(scorer or [], state_dir, runs_dir))
+
+
+@app.command()
+def run(
+    job: JobFile,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Folder for logs and the embedded Redis; without it a temporary one.")
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    plain: Annotated[bool, typer.Option("--plain", help="Print a line a step instead of a live display.")] = False,
+) -> None:
+    """Run a job from start to end: services, queue, workers and trainer, all here.
+
+    Shows its progress, and at the end the accuracy before and after, the calls of every service, and where the
+    checkpoint lies. Exits with 0 only if the job succeeded. Ctrl-C stops everything; nothing is left running.
+    """
+    from trainer.cli.local import run
+
+    raise typer.Exit(run(job, state_dir, runs_dir, plain))
+
+
+@app.command()
+def check(job: JobFile) -> None:
+    """Say what is wrong with a job file, or what its loss is, without running it.
+
+    Looks at the file, the model's folder, the data sets and the loss terms: each term is tried on synthetic tensors,
+    and refused where it has no gradient.
+    """
+    from trainer.cli.check import check
+
+    raise typer.Exit(check(job))
+
+
+@app.command()
+def submit(
+    job: JobFile,
+    key: Annotated[
+        str, typer.Option("--key", help="Idempotency key: a second submission with the same key is the same job.")
+    ] = "",
+    address: Address = None,
+    state_dir: StateDir = Path(".assay"),
+) -> None:
+    """Queue a job and print its id."""
+    from trainer.cli.jobs import submit
+
+    raise typer.Exit(submit(job, key, address, state_dir))
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job's id; without it all jobs.", show_default=False)] = None,
+    address: Address = None,
+    state_dir: StateDir = Path(".assay"),
+) -> None:
+    """Show one job, or all jobs, newest first."""
+    from trainer.cli.jobs import status
+
+    raise typer.Exit(status(job, address, state_dir))
+
+
+@app.command()
+def watch(job: JobId, address: Address = None, state_dir: StateDir = Path(".assay")) -> None:
+    """Follow a job's steps until it ends. Exits with 0 only if it succeeded."""
+    from trainer.cli.jobs import watch
+
+    raise typer.Exit(watch(job, address, state_dir))
+
+
+@app.command()
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more until the job ends.")] = False,
+    address: Address = None,
+    state_dir: StateDir = Path(".assay"),
+) -> None:
+    """Print what a job's trainer wrote."""
+    from trainer.cli.jobs import logs
+
+    raise typer.Exit(logs(job, follow, address, state_dir))
+
+
+@app.command()
+def cancel(job: JobId, address: Address = None, state_dir: StateDir = Path(".assay")) -> None:
+    """Ask a job to stop; it writes a checkpoint first. A job that has ended stays as it is."""
+    from trainer.cli.jobs import cancel
+
+    raise typer.Exit(cancel(job, address, state_dir))
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="JSON lines, one item each.", show_default=False)],
+    domain: Annotated[
+        str, typer.Option("--domain", "-d", help="math, code, safety, coherence, or a name given by --scorer.")
+    ],
+    prompt: Annotated[str, typer.Option(help="Column of the prompt.")] = "prompt",
+    response: Annotated[str, typer.Option(help="Column of the response, which is what is scored.")] = "response",
+    response_text: Annotated[
+        str | None, typer.Option(help="Score this text for every row, instead of a column.", show_default=False)
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column of the id; without it `id`, `task_id` or the line's number.", show_default=False)
+    ] = None,
+    checks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            metavar="KEY=COLUMN",
+            help="Take a key of the scorer's checks from this column, e.g. --check gold=answer. Columns named like a key need no option.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    scorer: CustomScorers = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="host:port of a scorer that runs; without it one is started for this file.", show_default=False),
+    ] = None,
+) -> None:
+    """Score a file and print a line for each row, then the sums.
+
+    Where rows carry a boolean `expected`, the last line counts agreements: a row agrees when the scorer's first
+    component is at its best exactly where `expected` is true. Rows without a score are shown with the reason; they are
+    in no sum. Exits with 0 only if every row has a score.
+
+    Example: assay score --domain code humaneval.jsonl --response canonical_solution
+    """
+    from trainer.cli.score import score as score_file
+    from trainer.cli.rows import Columns
+
+    columns = Columns(prompt, response, id_column, _pairs(checks or [], "--check"), response_text)
+    raise typer.Exit(score_file(file, domain, columns, as_json, _pairs(scorer or [], "--scorer"), address))
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    for name, value in pairs.items():
+        if not name or not value:
+            raise typer.BadParameter(f"{option} takes NAME=VALUE (got {name or value!r})")
+    return pairs
