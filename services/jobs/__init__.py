@@ -1,0 +1,1 @@
+"""Training jobs: what a job is, where jobs are kept, and the service that takes them in."""

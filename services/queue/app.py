@@ -1,0 +1,72 @@
+"""The Celery application: two queues on Redis, delivered at least once, JSON only.
+
+A message is acknowledged when its task has ended. When a worker dies, its messages become visible again after the
+visibility time-out; a task that takes longer than that is delivered a second time while the first still runs. Tasks
+therefore hold a lease (`services.queue.lease`) and carry a key that makes the second delivery harmless. Results are
+no business of Celery: tasks write them to Redis under their key.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+ROLLOUTS = "rollouts"
+TRAINING = "training"
+COLLECT_TASK = "assay.collect"
+TRAIN_TASK = "assay.train"
+
+_DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 30.0
+
+
+def visibility_timeout_seconds() -> float:
+    """After how long a dead worker's message is delivered again: `ASSAY_VISIBILITY_TIMEOUT_SECONDS`, at least 1.
+
+    Raises ValueError, which names the variable.
+    """
+    text = os.environ.get("ASSAY_VISIBILITY_TIMEOUT_SECONDS", "")
+    if not text:
+        return _DEFAULT_VISIBILITY_TIMEOUT_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= 86400.0:
+        raise ValueError(f"ASSAY_VISIBILITY_TIMEOUT_SECONDS is {text!r}: expected seconds between 1 and 86400")
+    return seconds
+
+
+def make_app(url: str) -> Celery:
+    """An application on the Redis at `url`. Workers register their tasks with it; producers send by task name."""
+    app = Celery("assay", broker=url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_default_queue=ROLLOUTS,
+        task_routes={COLLECT_TASK: {"queue": ROLLOUTS}, TRAIN_TASK: {"queue": TRAINING}},
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_publish_retry_policy={
+            "max_retries": 20,
+            "interval_start": 0.05,
+            "interval_step": 0.1,
+            "interval_max": 0.5,
+        },
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_transport="services.queue.transport:Transport",
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_enable_remote_control=False,
+        broker_transport_options={
+            "visibility_timeout": visibility_timeout_seconds(),
+            # with the defaults (10 s, every 10th time) a dead worker's message waits for more than a minute
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 5.0,
+        },
+    )
+    return app
