@@ -8,7 +8,6 @@ reason and no number.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -103,16 +102,21 @@ def check_outcome(outcome: object, components: Mapping[str, Component]) -> Outco
         return outcome
     if not isinstance(outcome, Verdict):
         return _defect(f"returned {type(outcome).__name__}, not a Verdict or an ItemError")
-    if not outcome.components:
+    if not isinstance(outcome.components, Mapping) or not outcome.components:
         return _defect("returned a verdict without components")
+    if not isinstance(outcome.label, str):
+        return _defect("returned a label that is not a string")
+    evidence = outcome.evidence
+    if not isinstance(evidence, Mapping) or not all(isinstance(text, str) for pair in evidence.items() for text in pair):
+        return _defect("returned evidence that is not a mapping of strings to strings")
     for name, value in outcome.components.items():
         component = components.get(name)
         if component is None:
             return _defect(f"returned component {name!r}, which it does not declare; declared: {', '.join(components)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            return _defect(f"component {name!r} is not a finite number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            return _defect(f"component {name!r} is not a number")
         if not component.low <= value <= component.high:
-            return _defect(f"component {name!r} is {value:g}, outside {component.low:g} to {component.high:g}")
+            return _defect(f"component {name!r} is outside {component.low:g} to {component.high:g}")
     return outcome
 
 

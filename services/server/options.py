@@ -19,9 +19,11 @@ class ServiceParser(argparse.ArgumentParser):
         self._prefix = f"ASSAY_{service.upper()}_"
 
     def add_option(self, flag: str, *, help: str, **kwargs: Any) -> None:
-        """`add_argument` for a flag with a value; the variable's value passes through `type` as the flag's does."""
+        """`add_argument` for a flag with a value. The variable's value passes through `type` as the flag's does."""
         variable = self._prefix + flag.removeprefix("--").replace("-", "_").upper()
-        kwargs["default"] = os.environ.get(variable) or kwargs.get("default")
+        given = os.environ.get(variable)
+        kwargs["default"] = given or kwargs.get("default")
+        kwargs["required"] = kwargs.get("required", False) and not given
         self.add_argument(flag, help=f"{help} [{variable}; default: %(default)s]", **kwargs)
 
 
@@ -56,14 +58,15 @@ def log_level(text: str) -> str:
     return text
 
 
-def service_parser(service: str, about: str) -> ServiceParser:
-    """The parser with the flags of `services.server.serve.serve`."""
+def service_parser(service: str, about: str, workers: int) -> ServiceParser:
+    """The parser with the flags of `services.server.serve.serve`; `workers` is the default of `--workers`."""
     parser = ServiceParser(service, description=about)
     parser.add_option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
     parser.add_option("--port", type=port, default=PORTS[service], help="gRPC port; 0 for any free port")
     parser.add_option("--metrics-port", type=port, help=f"Prometheus port; default: port + {METRICS_PORT_OFFSET}")
     parser.add_option("--ready-file", type=Path, help="file to write addresses and pid to, as JSON, once serving")
-    parser.add_option("--workers", type=positive, default=os.cpu_count() or 1, help="worker processes")
+    parser.add_option("--workers", type=positive, default=workers, help="worker processes")
+    parser.add_option("--queue-limit", type=positive, default=4096, help="items taken in before callers are refused")
     parser.add_option("--grace", type=seconds, default=20.0, help="seconds that running calls get on SIGTERM")
     parser.add_option("--log-level", type=log_level, default="info", help="least level that is logged")
     return parser

@@ -111,6 +111,7 @@ def serve(
     interfaces: Sequence[str],
     about: str,
     add_options: Callable[[ServiceParser], None] | None = None,
+    workers: int | None = None,
 ) -> None:
     """Runs a service until SIGTERM or SIGINT; see the module's docstring.
 
@@ -119,8 +120,9 @@ def serve(
     interfaces: full names of the gRPC services (`assay.v1.Rollout`), for reflection and health.
     about: one sentence for `--help`.
     add_options: adds the service's own flags.
+    workers: default of `--workers`; None is one for each processor.
     """
-    parser = service_parser(name, about)
+    parser = service_parser(name, about, workers or os.cpu_count() or 1)
     if add_options is not None:
         add_options(parser)
     options = parser.parse_args()

@@ -1,0 +1,31 @@
+"""Tells a caller that the pool is full or down, in gRPC's words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+
+from services.server.pool import PoolDownError, PoolFullError, WorkerPool
+
+RETRY_AFTER = "retry-after-ms"
+"""Key of the trailing metadata that goes with RESOURCE_EXHAUSTED: whole milliseconds to wait before another try."""
+
+
+@asynccontextmanager
+async def admission(pool: WorkerPool, count: int, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """`pool.admit(count)` for a servicer: ends the call with RESOURCE_EXHAUSTED and a hint, or with UNAVAILABLE."""
+    try:
+        admitted = pool.admit(count)
+        admitted.__enter__()
+    except PoolFullError as full:
+        milliseconds = str(round(1000 * full.retry_after_seconds))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", ((RETRY_AFTER, milliseconds),))
+    except PoolDownError:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "no worker process is alive; the service tries to start one")
+    try:
+        yield
+    finally:
+        admitted.__exit__(None, None, None)

@@ -1,0 +1,338 @@
+"""Worker processes that can be killed: all computing happens in them, never in a gRPC process.
+
+    pool = WorkerPool("services.rollout.engine:Engine", {"device": "cpu"}, size=1)
+    await pool.start()                                            # raises StartError, which `serve` reports
+    with pool.admit(len(prompts)):                                # raises PoolFullError; see services.server.admission
+        tokens = await pool.call("generate", {...}, timeout_seconds=60)
+
+The import path names a class or function; each worker process calls it with the keyword arguments and then answers
+calls of the object's methods, one at a time. A method takes one argument and returns one value, both of JSON's types.
+A call that runs out of its time or is cancelled costs its worker: the process and everything it started are killed
+and another one is started. There is no fork and no shared memory; the processes talk over a private socket pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from services.server.errors import StartError
+from services.server.frames import LENGTH, encode_frame
+from services.server.logs import get_logger
+from services.server.metrics import ITEMS_IN_FLIGHT, QUEUE_LENGTH, WORKER_RESTARTS, WORKERS_READY
+
+RETRY_AFTER_SECONDS = 0.5
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+
+
+class PoolFullError(Exception):
+    """As much is taken in as `limit` allows; try again after `retry_after_seconds`."""
+
+    retry_after_seconds = RETRY_AFTER_SECONDS
+
+
+class PoolDownError(Exception):
+    """No worker process is alive and none could be started; the pool goes on trying."""
+
+
+class CallTimeoutError(Exception):
+    """The call took longer in its worker than it may; the worker was killed."""
+
+
+class WorkerDiedError(Exception):
+    """The worker ended in the middle of the call, by itself or by somebody's signal."""
+
+
+class CallFailedError(Exception):
+    """The method raised. `type_name` names the exception; `message` is its text and may quote the payload."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name)
+        self.type_name = type_name
+        self.message = message
+
+
+class WorkerPool:
+    """`size` worker processes and the calls that wait for them, first come, first served."""
+
+    def __init__(
+        self,
+        factory: str,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        size: int,
+        limit: int = 4096,
+        start_timeout_seconds: float = 300.0,
+        on_health: Callable[[bool], Awaitable[None]] | None = None,
+    ) -> None:
+        """
+        factory: import path `package.module:Name` of what makes the object.
+        kwargs: its keyword arguments, of JSON's types. Read at every start of a worker: put there what a new worker
+            has to come back with.
+        limit: how much `admit` lets in.
+        start_timeout_seconds: longest time to import, construct and load models.
+        on_health: awaited with False when no worker is alive and none can be started, with True when one is back.
+        """
+        self.factory = factory
+        self.kwargs: dict[str, Any] = dict(kwargs or {})
+        self.size = size
+        self.limit = limit
+        self._start_timeout_seconds = start_timeout_seconds
+        self._on_health = on_health
+        self._admitted = 0
+        self._idle: deque[_Worker] = deque()
+        self._waiting: deque[asyncio.Future[_Worker]] = deque()
+        self._workers: set[_Worker] = set()
+        self._broken: set[int] = set()
+        self._supervisors: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Starts the workers and returns when all are ready. Raises StartError where one cannot be made."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                launches = [group.create_task(self._launch()) for _ in range(self.size)]
+        except BaseExceptionGroup as failures:
+            await self.close()
+            raise failures.exceptions[0] from None
+        for slot, launch in enumerate(launches):
+            self._supervisors.append(asyncio.create_task(self._supervise(slot, launch.result())))
+
+    async def close(self) -> None:
+        """Kills the workers. Calls that still run or wait raise WorkerDiedError or PoolDownError."""
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        self._refuse_waiting()
+        workers = list(self._workers)
+        for worker in workers:
+            worker.kill("closed")
+        await asyncio.gather(*(worker.reaped.wait() for worker in workers))
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that are alive."""
+        return [worker.pid for worker in self._workers if not worker.gone.is_set()]
+
+    @contextmanager
+    def admit(self, count: int = 1) -> Iterator[None]:
+        """Takes in `count` items for as long as the block runs.
+
+        Raises PoolFullError when that would be more than `limit` (an empty pool takes in any number), PoolDownError when there
+        are no workers.
+        """
+        if len(self._broken) == self.size:
+            raise PoolDownError
+        if self._admitted and self._admitted + count > self.limit:
+            raise PoolFullError
+        self._admitted += count
+        ITEMS_IN_FLIGHT.inc(count)
+        try:
+            yield
+        finally:
+            self._admitted -= count
+            ITEMS_IN_FLIGHT.dec(count)
+
+    async def call(self, method: str, payload: Any, timeout_seconds: float) -> Any:
+        """Calls `method(payload)` in a free worker and returns its result.
+
+        The time counts from the moment a worker takes the call, not from the queue. Cancelling leaves the queue or
+        kills the worker. Raises CallTimeoutError, WorkerDiedError, CallFailedError and, while waiting, PoolDownError.
+        """
+        frame = encode_frame({"method": method, "payload": payload, "seconds": timeout_seconds})
+        worker = await self._take()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                reply = await worker.ask(frame)
+        except TimeoutError:
+            worker.kill("timeout")
+            raise CallTimeoutError from None
+        except asyncio.CancelledError:
+            worker.kill("cancelled")
+            raise
+        self._give(worker)
+        return _result(reply)
+
+    async def _take(self) -> _Worker:
+        if len(self._broken) == self.size:
+            raise PoolDownError
+        with QUEUE_LENGTH.track_inprogress():
+            while True:
+                worker = self._idle.popleft() if self._idle else await self._wait()
+                if not worker.gone.is_set():
+                    return worker
+
+    async def _wait(self) -> _Worker:
+        place: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and not place.exception():
+                self._give(place.result())
+            raise
+
+    def _give(self, worker: _Worker) -> None:
+        """Hands a worker that is free to the first call that waits."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(worker)
+                return
+        self._idle.append(worker)
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_exception(PoolDownError())
+
+    async def _supervise(self, slot: int, worker: _Worker) -> None:
+        """Keeps one worker alive. Pauses grow only while workers end without having done anything."""
+        failures = 0
+        while True:
+            self._give(worker)
+            with WORKERS_READY.track_inprogress():
+                await worker.gone.wait()
+            WORKER_RESTARTS.labels(worker.cause).inc()
+            get_logger().warning("worker ended", cause=worker.cause, worker_pid=worker.pid)
+            failures = failures + 1 if worker.calls == 0 else 0
+            while True:
+                await asyncio.sleep(_pause_seconds(failures))
+                try:
+                    worker = await self._launch()
+                    break
+                except StartError as error:
+                    failures += 1
+                    get_logger().error("worker cannot start", error=str(error), attempt=failures)
+                    await self._mark(slot, broken=True)
+            await self._mark(slot, broken=False)
+
+    async def _mark(self, slot: int, *, broken: bool) -> None:
+        was_down = len(self._broken) == self.size
+        (self._broken.add if broken else self._broken.discard)(slot)
+        is_down = len(self._broken) == self.size
+        if is_down:
+            self._refuse_waiting()
+        if was_down != is_down and self._on_health is not None:
+            await self._on_health(not is_down)
+
+    async def _launch(self) -> _Worker:
+        """A worker that is ready for calls. Raises StartError."""
+        level = logging.getLevelName(logging.getLogger().getEffectiveLevel()).lower()
+        hello = encode_frame({"factory": self.factory, "kwargs": self.kwargs, "log_level": level})
+        worker = await _Worker.spawn(on_reaped=self._workers.discard)
+        self._workers.add(worker)
+        try:
+            async with asyncio.timeout(self._start_timeout_seconds):
+                _result(await worker.ask(hello))
+        except BaseException as error:
+            worker.kill("start")
+            raise _why_not_started(self.factory, self._start_timeout_seconds, error) from None
+        worker.calls = 0
+        return worker
+
+
+def _why_not_started(factory: str, seconds: float, error: BaseException) -> BaseException:
+    match error:
+        case CallFailedError():
+            return StartError(error.message)
+        case WorkerDiedError():
+            return StartError(f"{factory!r}: the worker process ended while it imported or made it; see the log above")
+        case TimeoutError():
+            return StartError(f"{factory!r} was not ready within {seconds:g} seconds")
+    return error
+
+
+def _pause_seconds(failures: int) -> float:
+    return min(FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1), LONGEST_PAUSE_SECONDS) if failures else 0.0
+
+
+def _result(reply: dict[str, Any]) -> Any:
+    if "error" in reply:
+        raise CallFailedError(reply["error"]["type"], reply["error"]["message"])
+    return reply["result"]
+
+
+class _Worker:
+    """One child process. `gone` is set when it takes no more calls, `reaped` when the process has ended."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_reaped: Callable[[_Worker], None],
+    ) -> None:
+        self.pid = process.pid
+        self.gone = asyncio.Event()
+        self.reaped = asyncio.Event()
+        self.cause = "died"
+        self.calls = 0
+        self._writer = writer
+        self._reply: asyncio.Future[dict[str, Any]] | None = None
+        self._tasks = (asyncio.create_task(self._listen(reader)), asyncio.create_task(self._reap(process, on_reaped)))
+
+    @classmethod
+    async def spawn(cls, on_reaped: Callable[[_Worker], None]) -> _Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-u", "-m", "services.server.worker", str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # stderr: what a scorer prints must not disturb whoever reads the service's stdout
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        return cls(process, *await asyncio.open_unix_connection(sock=ours), on_reaped)
+
+    async def ask(self, frame: bytes) -> dict[str, Any]:
+        """Sends an encoded message and returns the answer. Raises WorkerDiedError."""
+        if self.gone.is_set():
+            raise WorkerDiedError
+        self.calls += 1
+        self._reply = asyncio.get_running_loop().create_future()
+        with suppress(ConnectionError):  # `_listen` sees the end as well and says so
+            self._writer.write(frame)
+            await self._writer.drain()
+        return await self._reply
+
+    def kill(self, cause: str) -> None:
+        """Kills the process and everything in its group."""
+        if not self.gone.is_set():
+            self.cause = cause
+            self._end()
+
+    def _end(self) -> None:
+        if self.gone.is_set():  # the process id may belong to somebody else by now
+            return
+        self.gone.set()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._writer.close()
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(WorkerDiedError())
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                reply = json.loads(await reader.readexactly(length))
+                if self._reply is not None and not self._reply.done():
+                    self._reply.set_result(reply)
+        self._end()
+
+    async def _reap(self, process: asyncio.subprocess.Process, on_reaped: Callable[[_Worker], None]) -> None:
+        await process.wait()
+        self._end()
+        self.reaped.set()
+        on_reaped(self)

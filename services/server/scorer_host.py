@@ -1,0 +1,152 @@
+"""A scorer inside its worker process: checks the scorer, the items it gets and the outcomes it returns.
+
+The gRPC process never imports the scorer; it learns what it needs from `ScorerHost.describe`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from services.server.errors import StartError
+from services.server.worker import make
+from services.verdicts import Component, ErrorReason, Item, ItemError, Outcome, Scorer, check_outcome, parse_checks
+
+MAX_BATCH = 512
+MAX_ITEM_SECONDS = 600.0
+MAX_EVIDENCE_CHARACTERS = 4096
+"""Of one verdict, all its evidence together; the rest is cut, so that 512 verdicts fit a message."""
+MAX_MESSAGE_CHARACTERS = 500
+MAX_LABEL_CHARACTERS = 64
+
+
+class ScorerHost:
+    """What a scorer's worker pool makes in each of its processes."""
+
+    def __init__(self, scorer: str, kwargs: Mapping[str, Any]) -> None:
+        """Makes the scorer. Raises StartError where it cannot be made or is no scorer."""
+        self._scorer: Scorer = make(scorer, kwargs)
+        check_scorer(scorer, self._scorer)
+        self._components = {component.name: component for component in self._scorer.components}
+
+    def describe(self, _payload: None) -> dict[str, Any]:
+        """Everything about the scorer that its service tells or needs, of JSON's types."""
+        scorer = self._scorer
+        components = [
+            {name: getattr(component, name) for name in ("name", "doc", "low", "high", "higher_is_better")}
+            for component in scorer.components
+        ]
+        return {
+            "name": scorer.name,
+            "version": scorer.version,
+            "components": components,
+            "checks_schema": scorer.checks.model_json_schema(),
+            "batch_size": scorer.batch_size,
+            "timeout_seconds": scorer.timeout_seconds,
+        }
+
+    def score(self, payload: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One outcome for each item, in order: a verdict's three fields, or an error's two.
+
+        payload: items with the fields of `Item`, but `checks_json` (text) for `checks`.
+        """
+        outcomes: list[Outcome | None] = []
+        fit: list[Item] = []
+        for fields in payload:
+            item = self._item(fields)
+            outcomes.append(item if isinstance(item, ItemError) else None)
+            if isinstance(item, Item):
+                fit.append(item)
+        answers = iter(self._score(fit) if fit else ())
+        return [_plain(next(answers) if outcome is None else outcome) for outcome in outcomes]
+
+    def _item(self, fields: Mapping[str, Any]) -> Item | ItemError:
+        fields = dict(fields)
+        try:
+            checks = parse_checks(fields.pop("checks_json"))
+            self._scorer.checks.model_validate(checks)
+        except ValidationError as error:
+            return ItemError(ErrorReason.INVALID_ITEM, describe_misfit(error))
+        except ValueError as error:
+            return ItemError(ErrorReason.INVALID_ITEM, str(error))
+        return Item(checks=checks, **fields)
+
+    def _score(self, items: Sequence[Item]) -> list[Outcome]:
+        outcomes = self._scorer.score(items)
+        if not isinstance(outcomes, Sequence) or len(outcomes) != len(items):
+            got = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else type(outcomes).__name__
+            defect = ItemError(ErrorReason.SCORER_FAILED, f"the scorer returned {got} for {len(items)} items")
+            return [defect] * len(items)
+        return [check_outcome(outcome, self._components) for outcome in outcomes]
+
+
+def describe_misfit(error: ValidationError) -> str:
+    """What is wrong with an item's checks: fields and what is expected of them, never their values."""
+    complaints = []
+    for detail in error.errors(include_url=False, include_input=False)[:3]:
+        field = ".".join(("checks", *map(str, detail["loc"])))
+        if detail["type"] == "union_tag_invalid":  # pydantic's own words quote the value
+            message = f"must be one of {detail.get('ctx', {}).get('expected_tags')}"
+        else:
+            message = detail["msg"]
+        complaints.append(f"{field}: {message}")
+    return "; ".join(complaints)
+
+
+def check_scorer(path: str, scorer: Any) -> None:
+    """Raises StartError unless the object is a scorer; `path` is how the message calls it."""
+    requirements = {
+        "name": ("a name", lambda value: isinstance(value, str) and bool(value)),
+        "version": ("a text", lambda value: isinstance(value, str)),
+        "components": ("a list of services.verdicts.Component with unique names and low < high", _are_components),
+        "checks": ("a pydantic model class", lambda value: isinstance(value, type) and issubclass(value, BaseModel)),
+        "batch_size": (f"a whole number, 1 to {MAX_BATCH}", lambda value: type(value) is int and 1 <= value <= MAX_BATCH),
+        "timeout_seconds": (
+            f"a number of seconds, more than 0, at most {MAX_ITEM_SECONDS:g}",
+            lambda value: type(value) in (int, float) and 0 < value <= MAX_ITEM_SECONDS,
+        ),
+        "score": ("a method that takes a list of items", callable),
+    }
+    missing = [name for name in requirements if not hasattr(scorer, name)]
+    if missing:
+        raise StartError(f"{path!r} is not a scorer: it has no {', '.join(missing)}")
+    for name, (wanted, is_right) in requirements.items():
+        if not is_right(getattr(scorer, name)):
+            raise StartError(f"{path!r} is not a scorer: {name} must be {wanted}")
+
+
+def _are_components(value: Any) -> bool:
+    if not isinstance(value, Sequence) or not value or not all(isinstance(one, Component) for one in value):
+        return False
+    in_order = all(math.isfinite(one.low) and math.isfinite(one.high) and one.low < one.high for one in value)
+    return in_order and len({one.name for one in value}) == len(value)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, ItemError):
+        return {"reason": outcome.reason.value, "message": _text(outcome.message, MAX_MESSAGE_CHARACTERS)}
+    return {
+        "components": {name: float(value) for name, value in outcome.components.items()},
+        "label": _text(outcome.label, MAX_LABEL_CHARACTERS),
+        "evidence": _cut(outcome.evidence),
+    }
+
+
+def _text(text: str, limit: int) -> str:
+    """At most `limit` characters, without lone surrogates, which protobuf refuses."""
+    return text[:limit].encode("utf-8", "replace").decode("utf-8")
+
+
+def _cut(evidence: Mapping[str, str]) -> dict[str, str]:
+    """The evidence, as much of it as fits `MAX_EVIDENCE_CHARACTERS`."""
+    room = MAX_EVIDENCE_CHARACTERS
+    kept = {}
+    for name, text in evidence.items():
+        if room <= len(name):
+            break
+        kept[_text(name, room)] = _text(text, room - len(name))
+        room -= len(name) + len(text)
+    return kept

@@ -1,0 +1,97 @@
+"""Scoring on the wire: protobuf messages to plain types and back, for the servicer and the client alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from protos.gen.assay.v1 import scoring_pb2
+from services.verdicts import Component, ErrorReason, Item, ItemError, Outcome, Verdict
+
+MAX_ITEMS = 512
+"""Largest number of items in one ScoreBatch."""
+
+_REASONS = {number: ErrorReason(name) for name, number in scoring_pb2.ItemError.Reason.items() if number}
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerDescription:
+    """What a scoring service says of itself."""
+
+    name: str
+    version: str
+    """Changes whenever the same item could get another verdict."""
+    components: tuple[Component, ...]
+    checks_schema: Mapping[str, Any]
+    """JSON schema of `Item.checks`."""
+    max_items: int
+    max_message_bytes: int
+
+
+def item_to_wire(item: Item) -> scoring_pb2.ScoreItem:
+    """Raises TypeError or ValueError where `checks` is not JSON or a text holds lone surrogates."""
+    return scoring_pb2.ScoreItem(
+        id=item.id,
+        trace_id=item.trace_id,
+        prompt=item.prompt,
+        response=item.response,
+        checks_json=json.dumps(item.checks, allow_nan=False) if item.checks else "",
+        timeout_ms=math.ceil(1000 * item.timeout_seconds),
+    )
+
+
+def outcome_to_wire(item_id: str, outcome: Outcome) -> scoring_pb2.ItemResult:
+    """The answer for one item."""
+    if isinstance(outcome, ItemError):
+        error = scoring_pb2.ItemError(reason=outcome.reason.value, message=outcome.message)
+        return scoring_pb2.ItemResult(id=item_id, error=error)
+    verdict = scoring_pb2.Verdict(components=outcome.components, label=outcome.label, evidence=outcome.evidence)
+    return scoring_pb2.ItemResult(id=item_id, verdict=verdict)
+
+
+def outcome_from_wire(result: scoring_pb2.ItemResult) -> Outcome:
+    """The answer in plain types. A result without an outcome, or for a reason unknown here, is SCORER_FAILED."""
+    match result.WhichOneof("outcome"):
+        case "verdict":
+            verdict = result.verdict
+            return Verdict(dict(verdict.components), verdict.label, dict(verdict.evidence))
+        case "error":
+            reason = _REASONS.get(result.error.reason, ErrorReason.SCORER_FAILED)
+            return ItemError(reason, result.error.message)
+    return ItemError(ErrorReason.SCORER_FAILED, "the service sent a result without an outcome")
+
+
+def description_to_wire(description: ScorerDescription) -> scoring_pb2.Description:
+    """The answer of Describe."""
+    components = [
+        scoring_pb2.ComponentDescription(
+            name=one.name, doc=one.doc, low=one.low, high=one.high, higher_is_better=one.higher_is_better
+        )
+        for one in description.components
+    ]
+    return scoring_pb2.Description(
+        name=description.name,
+        version=description.version,
+        components=components,
+        checks_schema=json.dumps(description.checks_schema),
+        max_items=description.max_items,
+        max_message_bytes=description.max_message_bytes,
+    )
+
+
+def description_from_wire(description: scoring_pb2.Description) -> ScorerDescription:
+    """The answer of Describe in plain types."""
+    components = tuple(
+        Component(one.name, one.doc, one.low, one.high, one.higher_is_better) for one in description.components
+    )
+    return ScorerDescription(
+        name=description.name,
+        version=description.version,
+        components=components,
+        checks_schema=json.loads(description.checks_schema),
+        max_items=description.max_items,
+        max_message_bytes=description.max_message_bytes,
+    )
