@@ -1,0 +1,12 @@
+# The mathematics scorer.
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --home-dir /tmp --no-create-home assay
+ENV PYTHONPATH=/assay PYTHONUNBUFFERED=1
+WORKDIR /assay
+COPY pyproject.toml constraints.txt README.md ./
+RUN pip install --no-cache-dir --constraint constraints.txt '.[math]'
+COPY protos protos
+COPY services services
+USER 10001:10001
+EXPOSE 50051 51051
+CMD ["python", "-m", "services.math", "--host", "0.0.0.0"]

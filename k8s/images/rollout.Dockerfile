@@ -1,0 +1,16 @@
+# The rollout service with the transformers engine.
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --home-dir /tmp --no-create-home assay
+ENV PYTHONPATH=/assay PYTHONUNBUFFERED=1
+WORKDIR /assay
+COPY pyproject.toml constraints.txt README.md ./
+# torch first; PIP_EXTRA_INDEX_URL names the index of its CPU builds (k8s/README.md).
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install --no-cache-dir --constraint constraints.txt torch==2.13.0
+RUN pip install --no-cache-dir --constraint constraints.txt '.[rollout]'
+COPY protos protos
+COPY services services
+ENV HF_HUB_OFFLINE=1
+USER 10001:10001
+EXPOSE 50056 51056
+CMD ["python", "-m", "services.rollout", "--host", "0.0.0.0"]

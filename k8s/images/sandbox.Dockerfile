@@ -1,0 +1,13 @@
+# The sandbox service. What is installed here is what judged programs can import.
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --home-dir /tmp --no-create-home assay
+ENV PYTHONPATH=/assay PYTHONUNBUFFERED=1
+WORKDIR /assay
+COPY pyproject.toml constraints.txt README.md ./
+RUN pip install --no-cache-dir --constraint constraints.txt '.[services]'
+COPY protos protos
+COPY services services
+COPY sandbox sandbox
+USER 10001:10001
+EXPOSE 50055 51055
+CMD ["python", "-m", "services.sandbox", "--host", "0.0.0.0"]
