@@ -1,4 +1,4 @@
-"""Where each service listens and where its clients look for it: one table for servers, clients, the stack and tests."""
+"""What servers and clients must agree on: ports, addresses, the size of a message, the hint of a full service."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ METRICS_PORT_OFFSET = 1000
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Largest gRPC message in either direction, for every service and client."""
+
+RETRY_AFTER = "retry-after-ms"
+"""Key of the trailing metadata that goes with RESOURCE_EXHAUSTED: whole milliseconds to wait before another try."""
 
 
 def address_of(service: str) -> str:

@@ -32,15 +32,24 @@ class ScorerDescription:
 
 
 def item_to_wire(item: Item) -> scoring_pb2.ScoreItem:
-    """Raises TypeError or ValueError where `checks` is not JSON or a text holds lone surrogates."""
-    return scoring_pb2.ScoreItem(
-        id=item.id,
-        trace_id=item.trace_id,
-        prompt=item.prompt,
-        response=item.response,
-        checks_json=json.dumps(item.checks, allow_nan=False) if item.checks else "",
-        timeout_ms=math.ceil(1000 * item.timeout_seconds),
-    )
+    """Raises ValueError, which names the field, where the item cannot be written as a message."""
+    try:
+        checks_json = json.dumps(item.checks, allow_nan=False) if item.checks else ""
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"checks cannot be written as JSON ({type(error).__name__})") from error
+    try:
+        return scoring_pb2.ScoreItem(
+            id=item.id,
+            trace_id=item.trace_id,
+            prompt=item.prompt,
+            response=item.response,
+            checks_json=checks_json,
+            timeout_ms=math.ceil(1000 * item.timeout_seconds),
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            "id, trace_id, prompt and response must be strings without lone surrogates, timeout_seconds 0 or more"
+        ) from error
 
 
 def outcome_to_wire(item_id: str, outcome: Outcome) -> scoring_pb2.ItemResult:

@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager
 import grpc
 import grpc.aio
 
+from services.addresses import RETRY_AFTER
 from services.server.pool import PoolDownError, PoolFullError, WorkerPool
-
-RETRY_AFTER = "retry-after-ms"
-"""Key of the trailing metadata that goes with RESOURCE_EXHAUSTED: whole milliseconds to wait before another try."""
 
 
 @asynccontextmanager

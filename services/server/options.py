@@ -24,7 +24,8 @@ class ServiceParser(argparse.ArgumentParser):
         given = os.environ.get(variable)
         kwargs["default"] = given or kwargs.get("default")
         kwargs["required"] = kwargs.get("required", False) and not given
-        self.add_argument(flag, help=f"{help} [{variable}; default: %(default)s]", **kwargs)
+        default = "" if kwargs["default"] is None else "; default: %(default)s"
+        self.add_argument(flag, help=f"{help} [{variable}{default}]", **kwargs)
 
 
 def port(text: str) -> int:
@@ -63,7 +64,7 @@ def service_parser(service: str, about: str, workers: int) -> ServiceParser:
     parser = ServiceParser(service, description=about)
     parser.add_option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
     parser.add_option("--port", type=port, default=PORTS[service], help="gRPC port; 0 for any free port")
-    parser.add_option("--metrics-port", type=port, help=f"Prometheus port; default: port + {METRICS_PORT_OFFSET}")
+    parser.add_option("--metrics-port", type=port, help=f"Prometheus port; else port + {METRICS_PORT_OFFSET}")
     parser.add_option("--ready-file", type=Path, help="file to write addresses and pid to, as JSON, once serving")
     parser.add_option("--workers", type=positive, default=workers, help="worker processes")
     parser.add_option("--queue-limit", type=positive, default=4096, help="items taken in before callers are refused")

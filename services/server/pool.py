@@ -101,9 +101,9 @@ class WorkerPool:
         try:
             async with asyncio.TaskGroup() as group:
                 launches = [group.create_task(self._launch()) for _ in range(self.size)]
-        except BaseExceptionGroup as failures:
+        except BaseException as failure:
             await self.close()
-            raise failures.exceptions[0] from None
+            raise (failure.exceptions[0] if isinstance(failure, BaseExceptionGroup) else failure) from None
         for slot, launch in enumerate(launches):
             self._supervisors.append(asyncio.create_task(self._supervise(slot, launch.result())))
 
@@ -204,7 +204,8 @@ class WorkerPool:
             with WORKERS_READY.track_inprogress():
                 await worker.gone.wait()
             WORKER_RESTARTS.labels(worker.cause).inc()
-            get_logger().warning("worker ended", cause=worker.cause, worker_pid=worker.pid)
+            await worker.reaped.wait()  # its memory is free before the next one loads
+            get_logger().warning("worker ended", cause=worker.cause, exit_code=worker.exit_code, worker_pid=worker.pid)
             failures = failures + 1 if worker.calls == 0 else 0
             while True:
                 await asyncio.sleep(_pause_seconds(failures))
@@ -230,7 +231,10 @@ class WorkerPool:
         """A worker that is ready for calls. Raises StartError."""
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel()).lower()
         hello = encode_frame({"factory": self.factory, "kwargs": self.kwargs, "log_level": level})
-        worker = await _Worker.spawn(on_reaped=self._workers.discard)
+        try:
+            worker = await _Worker.spawn(on_reaped=self._workers.discard)
+        except OSError as error:
+            raise StartError(f"cannot start a worker process: {error}") from error
         self._workers.add(worker)
         try:
             async with asyncio.timeout(self._start_timeout_seconds):
@@ -264,7 +268,10 @@ def _result(reply: dict[str, Any]) -> Any:
 
 
 class _Worker:
-    """One child process. `gone` is set when it takes no more calls, `reaped` when the process has ended."""
+    """One child process. `gone` is set when it takes no more calls, `reaped` when the process has ended.
+
+    `calls` counts what it was asked since it was ready; `cause` says why it is gone.
+    """
 
     def __init__(
         self,
@@ -274,6 +281,7 @@ class _Worker:
         on_reaped: Callable[[_Worker], None],
     ) -> None:
         self.pid = process.pid
+        self.exit_code: int | None = None
         self.gone = asyncio.Event()
         self.reaped = asyncio.Event()
         self.cause = "died"
@@ -285,15 +293,20 @@ class _Worker:
     @classmethod
     async def spawn(cls, on_reaped: Callable[[_Worker], None]) -> _Worker:
         ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-u", "-m", "services.server.worker", str(theirs.fileno())),
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # stderr: what a scorer prints must not disturb whoever reads the service's stdout
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        return cls(process, *await asyncio.open_unix_connection(sock=ours), on_reaped)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-u", "-m", "services.server.worker", str(theirs.fileno())),
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,  # stderr: what a scorer prints must not disturb whoever reads the service's stdout
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except BaseException:
+                writer.close()
+                raise
+        return cls(process, reader, writer, on_reaped)
 
     async def ask(self, frame: bytes) -> dict[str, Any]:
         """Sends an encoded message and returns the answer. Raises WorkerDiedError."""
@@ -332,7 +345,7 @@ class _Worker:
         self._end()
 
     async def _reap(self, process: asyncio.subprocess.Process, on_reaped: Callable[[_Worker], None]) -> None:
-        await process.wait()
+        self.exit_code = await process.wait()
         self._end()
         self.reaped.set()
         on_reaped(self)

@@ -229,9 +229,11 @@ async def _next_request(
 ) -> scoring_pb2.ScoreBatchRequest | None:
     """The next message of a stream; None at its end or when `stop` is done."""
     read = asyncio.create_task(context.read())
-    await asyncio.wait({read, stop}, return_when=asyncio.FIRST_COMPLETED)
-    if not read.done():
+    try:
+        await asyncio.wait({read, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not read.done():
+            return None
+    finally:
         read.cancel()
-        return None
     request: Any = read.result()
     return None if request is grpc.aio.EOF else request  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,107 @@
+"""Fans items out to the scorers they need and gathers, for each item, its components and what is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from services.client.scoring import ScoringClient
+from services.verdicts import Item, ItemError, Outcome
+
+RETRY_PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the scorers say of one item. A scorer is in `missing` or has its label in `labels`, never both."""
+
+    components: Mapping[str, float]
+    """Full component name (`math/correctness`) to value."""
+    missing: Mapping[str, str]
+    """Scorer name to the `ErrorReason` why it gave no verdict."""
+    labels: Mapping[str, str]
+    """Scorer name to the label of its verdict."""
+
+
+class Scoring:
+    """Clients of several scoring services, by name. Threads may share it."""
+
+    def __init__(self, addresses: Mapping[str, str], *, retries: int = 2, patience_seconds: float = 10.0) -> None:
+        """
+        addresses: scorer name (`math`) to `host:port`.
+        retries: how often items whose error may pass (`ErrorReason.may_retry`) are sent again.
+        patience_seconds: how long a service that cannot be reached is tried again, each time.
+        """
+        self._clients = {
+            name: ScoringClient(name, address, patience_seconds=patience_seconds) for name, address in addresses.items()
+        }
+        self._retries = retries
+
+    def __enter__(self) -> Scoring:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all channels."""
+        for client in self._clients.values():
+            client.close()
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Calls made so far, by service."""
+        return {name: client.calls for name, client in self._clients.items()}
+
+    def score(self, items: Mapping[str, Sequence[Item]], timeout_seconds: float) -> dict[str, Scored]:
+        """Asks all scorers at the same time and returns what they say, by item id.
+
+        items: scorer name to what it is to score. An id under several names is one item that they all score; its
+            `checks` may differ, for each scorer has its own.
+        timeout_seconds: for everything, retries included.
+        Raises ValueError for a scorer without an address, for ids twice under one scorer and for two scorers that
+        return the same component; ServiceError where an address is not that of a scoring service.
+        """
+        unknown = sorted(items.keys() - self._clients.keys())
+        if unknown:
+            raise ValueError(f"no address for scorer {unknown[0]!r}; known: {', '.join(self._clients)}")
+        deadline = time.monotonic() + timeout_seconds
+        with ThreadPoolExecutor(max(1, len(items))) as threads:
+            answers = threads.map(lambda name: self._ask(self._clients[name], items[name], deadline), items)
+            return merge(dict(zip(items, answers, strict=True)))
+
+    def _ask(self, client: ScoringClient, items: Sequence[Item], deadline: float) -> dict[str, Outcome]:
+        """One scorer's outcomes, after retries."""
+        outcomes = client.score(items, deadline - time.monotonic())
+        for attempt in range(self._retries):
+            again = [item for item in items if _may_pass(outcomes[item.id])]
+            pause = RETRY_PAUSE_SECONDS * 2.0**attempt
+            if not again or time.monotonic() + pause >= deadline:
+                break
+            time.sleep(pause)
+            outcomes |= client.score(again, deadline - time.monotonic())
+        return outcomes
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    return isinstance(outcome, ItemError) and outcome.reason.may_retry
+
+
+def merge(answers: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Scored]:
+    """Outcomes by scorer and item id, turned round. Raises ValueError where two scorers return one component."""
+    ids = dict.fromkeys(item_id for outcomes in answers.values() for item_id in outcomes)
+    parts = {item_id: ({}, {}, {}) for item_id in ids}
+    for scorer, outcomes in answers.items():
+        for item_id, outcome in outcomes.items():
+            components, missing, labels = parts[item_id]
+            if isinstance(outcome, ItemError):
+                missing[scorer] = outcome.reason.value
+                continue
+            twice = components.keys() & outcome.components.keys()
+            if twice:
+                raise ValueError(f"component {min(twice)!r} is returned by two scorers, {scorer!r} being one")
+            components.update(outcome.components)
+            labels[scorer] = outcome.label
+    return {item_id: Scored(*parts[item_id]) for item_id in ids}
