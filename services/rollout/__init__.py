@@ -1,0 +1,1 @@
+"""The rollout service: samples from policies, and log-probabilities of given tokens."""

@@ -1,0 +1,116 @@
+"""Reads a model's weights from a directory and puts them into a module that is there already.
+
+Everything is read and checked before the first tensor is changed, so that a bad file leaves the served weights whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from services.rollout.engine import EngineError, EngineFault
+
+WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+)
+"""Files beside the weights that decide what the model is; equal ones mean that only the weights changed."""
+
+
+def bad_path(directory: Path, why: str) -> EngineError:
+    """The error for a directory that does not hold a model."""
+    return EngineError(EngineFault.FAILED_PRECONDITION, f"path {str(directory)!r} {why}")
+
+
+def checked_directory(path: str, sha256: str) -> Path:
+    """The directory, where it holds a configuration, a tokenizer and weights with this checksum (if one is given)."""
+    directory = Path(path)
+    if not directory.is_dir():
+        raise bad_path(directory, "is not a directory that this service can read")
+    if not (directory / "config.json").is_file():
+        raise bad_path(directory, "has no config.json; it must be a model saved by save_pretrained")
+    if not any(next(directory.glob(pattern), None) for pattern in ("tokenizer*", "vocab*", "*.model")):
+        raise bad_path(directory, "has no tokenizer; save it there with tokenizer.save_pretrained")
+    files = weight_files(directory)
+    if sha256:
+        if files[0].name != WEIGHTS:
+            raise bad_path(directory, f"has its weights in shards, but sha256 is that of {WEIGHTS}")
+        with files[0].open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise bad_path(directory, f"has a {WEIGHTS} with the SHA-256 {found}, not {sha256}")
+    return directory
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """`model.safetensors`, or the shards that the index names."""
+    single, index = directory / WEIGHTS, directory / SHARDS
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise bad_path(directory, f"has no {WEIGHTS} and no {SHARDS}")
+    try:
+        names: set[str] = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise bad_path(directory, f"has a {SHARDS} that cannot be read: {error!r}") from error
+    return [directory / name for name in sorted(names)]
+
+
+def read_weights(directory: Path) -> dict[str, torch.Tensor]:
+    """Every tensor by name, on the CPU; refuses files that are damaged and numbers that are not finite."""
+    tensors: dict[str, torch.Tensor] = {}
+    for file in weight_files(directory):
+        try:
+            tensors |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise bad_path(directory, f"has a {file.name} that cannot be read: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise bad_path(directory, f"has weights that are not finite: {name}")
+    return tensors
+
+
+def settings_digest(directory: Path) -> str:
+    """Changes with the configuration and the tokenizer, not with the weights."""
+    digest = hashlib.sha256()
+    for file in sorted({file for pattern in SETTINGS for file in directory.glob(pattern) if file.is_file()}):
+        content = file.read_bytes()
+        digest.update(f"{file.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def copy_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> bool:
+    """Copies the tensors into the module's own, tied ones included; False, and nothing changed, where they do not fit.
+
+    Tied parameters have several names and one storage. A file may hold any of the names, or several if they are equal;
+    a module whose storage none of them would fill does not fit.
+    """
+    names: defaultdict[tuple[int, torch.Size], list[str]] = defaultdict(list)
+    own = module.state_dict(keep_vars=True)
+    for name, tensor in own.items():
+        names[tensor.data_ptr(), tensor.shape].append(name)
+    groups = [[name for name in group if name in tensors] for group in names.values()]
+    fits = tensors.keys() <= own.keys() and all(
+        group
+        and own[group[0]].shape == tensors[group[0]].shape
+        and all(torch.equal(tensors[group[0]], tensors[other]) for other in group[1:])
+        for group in groups
+    )
+    if fits:
+        for group in groups:
+            own[group[0]].copy_(tensors[group[0]])
+    return fits
