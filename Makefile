@@ -15,7 +15,7 @@ test: $(VENV)/.test
 # What CI holds the tree to beside the tests.
 check: $(VENV)/.test
 	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright
 	$(BIN)/python -m protos.generate --check
 
 clean:

@@ -6,7 +6,6 @@ an import can tell (a missing model, a loss that has no gradient) is `trainer/pr
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.names import unknown_name
 from trainer.schedules import parse_schedule
 
 
@@ -137,7 +137,7 @@ class TermSection(Section):
         if (self.type is None) == (self.path is None):
             raise ValueError("give either type (a built-in term) or path (your own function), and not both")
         if self.type is not None and self.type not in BUILT_IN_TERMS:
-            raise ValueError(f"type: unknown term {self.type!r}; {_known(self.type, BUILT_IN_TERMS)}")
+            raise ValueError(f"type: {unknown_name(self.type, sorted(BUILT_IN_TERMS))}")
         return self
 
 
@@ -285,12 +285,6 @@ def _absolute(config: JobConfig, base: Path) -> JobConfig:
     return config.model_copy(update={"data": data, "model": model, "warmup": warmup})
 
 
-def _known(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(sorted(names))}"
-
-
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     model: Any = JobConfig
     for part in location:
@@ -311,7 +305,7 @@ def _describe(problem: Any) -> str:
     parts = [p for p in location if isinstance(p, int) or (p.isidentifier() and p not in ("float", "int")) or "/" in p]
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "job file"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {_known(str(location[-1]), _fields_at(location[:-1]))}"
+        return f"{where}: {unknown_name(location[-1], _fields_at(location[:-1]))}"
     if problem["type"] == "missing":
         return f"{where}: is missing"
     message = problem["msg"].removeprefix("Value error, ")

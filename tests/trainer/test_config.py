@@ -85,7 +85,7 @@ def test_prime_rl_form_is_a_composite_of_one_term():
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        (("job", "nmae"), "x", ["job.nmae", "unknown key", "did you mean 'name'"]),
+        (("job", "nmae"), "x", ["job.nmae", "unknown name", "did you mean 'name'"]),
         (("job", "name"), "a b", ["job.name", "a b"]),
         (("job", "seed"), -1, ["job.seed", "-1", "greater than or equal to 0"]),
         (("job", "seed"), "7", ["job.seed", "'7'", "integer"]),

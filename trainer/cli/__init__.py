@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,9 @@ app = typer.Typer(
     once with [bold]assay up[/bold] and use [bold]submit[/bold], [bold]status[/bold], [bold]watch[/bold],
     [bold]logs[/bold] and [bold]cancel[/bold] from any other shell.""",
 )
+
+# Losses and scorers are named by import path; those of the current folder are found here as by `python -m`.
+sys.path.insert(0, str(Path.cwd()))
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `assay submit` printed it.", show_default=False)]
@@ -61,7 +65,7 @@ def up(
     """
     from trainer.cli.local import up
 
-    raise typer.Exit(up(scorer or [], state_dir, runs_dir))
+    raise typer.Exit(up(_pairs(scorer or [], "--scorer"), state_dir, runs_dir))
 
 
 @app.command()
@@ -189,16 +193,18 @@ def score(
 
     Example: assay score --domain code humaneval.jsonl --response canonical_solution
     """
-    from trainer.cli.score import score as score_file
     from trainer.cli.rows import Columns
+    from trainer.cli.score import score as score_file
 
     columns = Columns(prompt, response, id_column, _pairs(checks or [], "--check"), response_text)
     raise typer.Exit(score_file(file, domain, columns, as_json, _pairs(scorer or [], "--scorer"), address))
 
 
 def _pairs(texts: list[str], option: str) -> dict[str, str]:
-    pairs = dict(text.partition("=")[::2] for text in texts)
-    for name, value in pairs.items():
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
         if not name or not value:
-            raise typer.BadParameter(f"{option} takes NAME=VALUE (got {name or value!r})")
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, not {text!r}")
+        pairs[name] = value
     return pairs
