@@ -1,0 +1,99 @@
+"""The system calls of Linux that Python 3.11 has no function for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+
+_MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_SIGKILL = 9
+_SYS_MOUNT_SETATTR = 442  # the same number on every architecture
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 1
+_MOUNT_ATTR_NOSUID = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def unshare(flags: int) -> None:
+    """Moves this process (for CLONE_NEWPID: its next children) to new namespaces."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
+    """mount(2)."""
+    _check(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()), target)
+
+
+def make_read_only(target: str) -> None:
+    """Makes a mount and all mounts below it read-only and free of set-uid programs (Linux 5.12)."""
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    _check(
+        _libc.syscall(_SYS_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, ctypes.byref(attributes), size),
+        target,
+    )
+
+
+def unmount(target: str) -> None:
+    """Takes a mount and all mounts below it away."""
+    _check(_libc.umount2(target.encode(), _MNT_DETACH), target)
+
+
+def change_root(new_root: str) -> None:
+    """Makes `new_root`, a mount point, the root directory; nothing of the old root can be reached by a path again."""
+    os.chdir(new_root)
+    _check(_libc.pivot_root(b".", b"."), new_root)
+    unmount(".")
+
+
+def forbid_new_privileges() -> None:
+    """No program started from here on gains rights from its file (set-uid, capabilities)."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when its parent ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0), "prctl")
+
+
+def adopt_orphans() -> None:
+    """Descendants whose parent ends become children of this process instead of init's."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def forbid_tracing() -> None:
+    """No process without CAP_SYS_PTRACE can read or trace this one."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+
+
+def drop_capabilities() -> None:
+    """Gives up every capability of this process."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")

@@ -1,0 +1,152 @@
+"""Takes a bare interpreter to a confined program under a keeper. Started by `sandbox/spawn.py`.
+
+Three processes come of it: the one that was started, which only waits; the keeper, the first process of the run's PID
+namespace; and the program, its child. Where namespaces are not permitted, the first is the keeper.
+
+The report to the owner is a pipe that the program never holds. It carries frames: `["missing", layer, reason]` for each
+layer that the machine does not permit, `["confined", layer...]` before the source is executed, and at last `["ended",
+status, cause, cpu_seconds, wall_seconds, peak_bytes]`, or `["broken", reason]` where the sandbox failed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+
+from sandbox import frames
+from sandbox.inside import harness, jail, keeper, kernel, namespaces
+from sandbox.inside.namespaces import NAMESPACES, OWN_USER, USER_NAMESPACE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+_CHANNEL = 63
+"""Where the program's channel lies: the last descriptor it can have."""
+_FILE_BYTES = 16 << 20
+_PROCESSES = 64
+
+
+class Launch:
+    """What the owner asks for; the descriptors are inherited from it. `layers` grows as they come into force."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.scratch = arguments[0]
+        self.job, self.channel, self.report, self.control = map(int, arguments[1:5])
+        self.cpu_seconds, self.wall_seconds = map(float, arguments[5:7])
+        self.memory_bytes = int(arguments[7])
+        self.layers: list[str] = []
+
+    def tell(self, *fields: str) -> None:
+        os.write(self.report, frames.pack(*fields))
+
+    def take(self, layer: str, enter: Callable[[], None]) -> None:
+        """Takes a layer, or reports why it is missing."""
+        try:
+            enter()
+        except OSError as error:
+            self.tell("missing", layer, str(error))
+        else:
+            self.layers.append(layer)
+
+
+def main(arguments: list[str]) -> None:
+    launch = Launch(arguments)
+    try:
+        _run(launch)
+    except Exception as error:
+        launch.tell("broken", f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+
+def _run(launch: Launch) -> None:
+    # A /proc from before the namespaces: the keeper reads process times there, the uid maps are written there.
+    os.chdir("/proc")
+    kernel.forbid_new_privileges()
+    own_id = namespaces.own_id()
+    if os.geteuid() == 0:
+        launch.take(NAMESPACES, namespaces.enter)
+    if NAMESPACES not in launch.layers:
+        launch.take(USER_NAMESPACE, namespaces.enter_with_user)
+    confined = bool(launch.layers)
+    if confined:
+        _go_on_as_first_process()
+        launch.take(jail.JAIL, lambda: jail.enter(launch.scratch))
+    else:
+        kernel.adopt_orphans()
+    program = os.fork()
+    if program == 0:
+        _become_program(launch, own_id)
+    kernel.forbid_tracing()
+    kept = keeper.keep(program, launch.control, launch.cpu_seconds, launch.wall_seconds, confined)
+    numbers = (kept.cpu_seconds, kept.wall_seconds, kept.peak_bytes)
+    launch.tell("ended", str(kept.status), kept.cause, *map(str, numbers))
+    os._exit(0)
+
+
+def _go_on_as_first_process() -> None:
+    """Goes on in a child, the first process of the new PID namespace; this process waits for its end."""
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        os._exit(0)
+    kernel.die_with_parent()
+
+
+def _become_program(launch: Launch, own_id: int) -> NoReturn:
+    """The child's way into confinement; after the report is closed nothing of the sandbox's is in its reach."""
+    try:
+        os.setsid()
+        with open("self/oom_score_adj", "w") as file:
+            file.write("1000")
+        job = _read_all(launch.job)
+        if jail.JAIL in launch.layers:
+            os.chdir(jail.WORK_DIRECTORY)
+        else:
+            os.chdir(launch.scratch)
+        if os.geteuid() == 0:
+            launch.take(OWN_USER, lambda: namespaces.become(own_id))
+        kernel.drop_capabilities()
+        kernel.die_with_parent()
+        if not os.access(os.__file__, os.R_OK):
+            raise PermissionError(
+                f"the program's user cannot read {os.__file__}; use an interpreter that everybody can read"
+            )
+        _limit(launch)
+        launch.tell("confined", *launch.layers)
+    except Exception as error:
+        launch.tell("broken", f"{type(error).__name__}: {error}")
+        os._exit(1)
+    for descriptor in (launch.job, launch.report, launch.control):
+        os.close(descriptor)
+    os.dup2(launch.channel, _CHANNEL, inheritable=False)
+    os.close(launch.channel)
+    harness.run(job, _CHANNEL)
+    sys.exit(0)
+
+
+def _read_all(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _limit(launch: Launch) -> None:
+    """Resource limits of each process of the run. The CPU limit is whole seconds and kills; the keeper's is finer."""
+    limits = {
+        resource.RLIMIT_CPU: math.ceil(launch.cpu_seconds),
+        resource.RLIMIT_AS: launch.memory_bytes,
+        resource.RLIMIT_FSIZE: _FILE_BYTES,
+        resource.RLIMIT_NOFILE: _CHANNEL + 1,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if OWN_USER in launch.layers or USER_NAMESPACE in launch.layers:
+        # Counted for each user: without one of its own the program would share it with everything the owner runs.
+        limits[resource.RLIMIT_NPROC] = _PROCESSES
+    for name, value in limits.items():
+        highest = resource.getrlimit(name)[1]
+        value = value if highest == resource.RLIM_INFINITY else min(value, highest)
+        resource.setrlimit(name, (value, value))
