@@ -173,4 +173,3 @@ def _blend(start: float, end: float, progress: float) -> float:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-

@@ -1,0 +1,111 @@
+"""A user's own loss: found by import path, called once for each sequence.
+
+Files written for prime-rl run unchanged: where prime-rl is not installed, `prime_rl.trainer.rl.loss` is a stand-in that
+holds the two types of its contract.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from trainer.losses.contract import LossInputs, LossOutputs, MetricSum, PackedBatch, TermOutput
+from trainer.losses.registry import TermFunction
+from trainer.names import unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LossFunction = Callable[..., Any]
+"""`(LossInputs, **kwargs) -> LossOutputs`, for one sequence; the loss is a sum over the tokens that count."""
+
+
+class LossPathError(ValueError):
+    """An import path that leads to no function; the message says which part of it fails."""
+
+
+class LossContractError(ValueError):
+    """A user's loss returned something else than `LossOutputs`."""
+
+
+def load_loss(path: str) -> LossFunction:
+    """The callable at `package.module.function`. Imports its module. Raises LossPathError."""
+    module_name, _, name = path.rpartition(".")
+    if not module_name or not name.isidentifier():
+        raise LossPathError(f"path {path!r}: must be package.module.function")
+    provide_prime_rl_types()
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module raises while it is imported
+        raise LossPathError(
+            f"path {path!r}: {module_name} cannot be imported: {type(error).__name__}: {error}; its folder must be on"
+            " PYTHONPATH, or its package installed"
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        functions = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module_name]
+        raise LossPathError(f"path {path!r}: {unknown_name(name, functions)}, in {module_name}")
+    return function
+
+
+def provide_prime_rl_types() -> None:
+    """Registers stand-ins for `prime_rl.trainer.rl.loss` and its packages, unless prime-rl is installed."""
+    if "prime_rl" in sys.modules or importlib.util.find_spec("prime_rl") is not None:
+        return
+    parts = ["prime_rl", "trainer", "rl", "loss"]
+    parent: ModuleType | None = None
+    for depth, part in enumerate(parts, 1):
+        name = ".".join(parts[:depth])
+        module = ModuleType(name, "Stand-in: the loss contract's types, for files written for prime-rl.")
+        module.__spec__ = ModuleSpec(name, None, is_package=depth < len(parts))
+        module.__path__ = []
+        sys.modules[name] = module
+        if parent is not None:
+            setattr(parent, part, module)
+        parent = module
+    vars(sys.modules["prime_rl.trainer.rl.loss"]).update(LossInputs=LossInputs, LossOutputs=LossOutputs)
+
+
+def per_sequence(function: LossFunction) -> TermFunction:
+    """A term that calls a user's function for each sequence that has a token to count, and sums nothing itself.
+
+    Its metrics become means over sequences; a 1-D metric counts as its mean. The term raises LossContractError.
+    """
+
+    def term(batch: PackedBatch, **kwargs: Any) -> TermOutput:
+        import torch
+
+        zero = batch.trainer_logprobs.new_zeros(())
+        sums: list[Tensor] = []
+        metrics: dict[str, MetricSum] = {}
+        for inputs, count in zip(batch.sequences(), batch.token_counts().tolist(), strict=True):
+            if count == 0:
+                sums.append(zero)
+                continue
+            outputs = function(inputs, **kwargs)
+            sums.append(_checked_loss(outputs).to(zero.dtype))
+            for name, value in (outputs.metrics or {}).items():
+                mean = torch.as_tensor(value).detach().double().mean()
+                seen = metrics.get(name, MetricSum(torch.zeros_like(mean), 0.0))
+                metrics[name] = MetricSum(seen.total + mean, seen.count + 1.0)
+        return TermOutput(torch.stack(sums), per="sequence", metrics=metrics)
+
+    return term
+
+
+def _checked_loss(outputs: Any) -> Tensor:
+    import torch
+
+    if not hasattr(outputs, "loss") or not hasattr(outputs, "metrics"):
+        raise LossContractError(
+            f"it returned {type(outputs).__name__}; return LossOutputs(loss=<scalar tensor>, metrics=<dict of tensors>)"
+        )
+    if not isinstance(outputs.loss, torch.Tensor) or outputs.loss.dim() != 0:
+        what = tuple(outputs.loss.shape) if isinstance(outputs.loss, torch.Tensor) else type(outputs.loss).__name__
+        raise LossContractError(f"loss is {what}; it must be a scalar tensor: the sum over the tokens of loss_mask")
+    return outputs.loss
