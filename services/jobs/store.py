@@ -115,14 +115,14 @@ class JobStore:
 
     # ---- for those who publish
 
-    def outbox(self) -> Sequence[tuple[str, str]]:
-        """Ids of jobs that a worker must be told about, each with the mark that `published` wants."""
+    def outbox(self) -> Sequence[tuple[str, int]]:
+        """Ids of jobs that a worker must be told about, each with the number of attempts so far."""
         waiting: Any = self._redis.hgetall(_OUTBOX)
-        return [(job_id.decode(), mark.decode()) for job_id, mark in waiting.items()]
+        return [(job_id.decode(), int(attempts)) for job_id, attempts in waiting.items()]
 
-    def published(self, job_id: str, mark: str) -> None:
+    def published(self, job_id: str, attempts: int) -> None:
         """The job's message is in its queue. A job that came back to the outbox in the meantime stays there."""
-        self._published(keys=[_OUTBOX], args=[job_id, mark])
+        self._published(keys=[_OUTBOX], args=[job_id, attempts])
 
     # ---- for the worker that holds the job's lease, and its trainer
 

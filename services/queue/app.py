@@ -37,6 +37,11 @@ def visibility_timeout_seconds() -> float:
     return seconds
 
 
+def lease_seconds() -> float:
+    """How long a lease lasts without renewal: run out before the message of a dead worker comes again."""
+    return min(10.0, visibility_timeout_seconds() / 3)
+
+
 def make_app(url: str) -> Celery:
     """An application on the Redis at `url`. Workers register their tasks with it; producers send by task name."""
     app = Celery("assay", broker=url, set_as_current=False)

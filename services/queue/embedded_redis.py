@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import fcntl
 import importlib.util
-import json
 import os
 import secrets
 import signal
@@ -25,6 +24,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
+from services.queue.ready_file import write_ready_file
 from services.server.parent import watch_parent
 
 _START_SECONDS = 60.0
@@ -219,9 +219,7 @@ def main() -> None:
     try:
         with EmbeddedRedis(options.state_dir, options.port, os.environ.get("ASSAY_REDIS_PASSWORD", "")) as redis:
             if options.ready_file:
-                part = options.ready_file.with_suffix(".part")
-                part.write_text(json.dumps({"name": "redis", "address": redis.address, "pid": os.getpid()}))
-                part.replace(options.ready_file)
+                write_ready_file(options.ready_file, "redis", redis.address)
             sys.exit(f"the embedded redis-server ended with {redis.wait()}")
     except EmbeddedRedisError as error:
         sys.exit(f"{parser.prog}: error: {error}")
