@@ -83,7 +83,7 @@ class JobStore:
         """The job. Raises JobNotFoundError."""
         fields: Any = self._redis.hgetall(_job(job_id))
         if not fields:
-            raise JobNotFoundError(f"there is no job {job_id!r}")
+            raise _no_such_job(job_id)
         return _as_job({name.decode(): value.decode() for name, value in fields.items()})
 
     def list(self, limit: int) -> Sequence[Job]:
@@ -108,10 +108,20 @@ class JobStore:
 
         The oldest events of a long history are gone; reading on after a cursor that is gone starts at the oldest left.
         """
+        known: Any = self._redis.hmget(_job(job_id), ["name", "submitted_at"])
+        if None in known:
+            raise _no_such_job(job_id)
+        same = {"id": job_id, "name": known[0].decode(), "submitted_at": known[1].decode(), "config_json": ""}
         start = f"({after}" if after else "-"
         entries: Any = self._redis.xrange(_events(job_id), min=start, count=count)
-        job = self.get(job_id)
-        return [_as_event(job, cursor.decode(), fields) for cursor, fields in entries]
+        return [_as_event(same, cursor.decode(), fields) for cursor, fields in entries]
+
+    def state(self, job_id: str) -> JobState:
+        """The job's state alone. Raises JobNotFoundError."""
+        state: Any = self._redis.hget(_job(job_id), "state")
+        if state is None:
+            raise _no_such_job(job_id)
+        return JobState(state.decode())
 
     # ---- for those who publish
 
@@ -169,7 +179,7 @@ class JobStore:
         """
         latest = self._redis.hget(_job(job_id), "token")
         if latest is None:
-            raise JobNotFoundError(f"there is no job {job_id!r}")
+            raise _no_such_job(job_id)
         if latest != str(token).encode():
             raise StaleTokenError(f"another worker has started job {job_id} since")
 
@@ -184,6 +194,10 @@ def _job(job_id: str) -> str:
 
 def _events(job_id: str) -> str:
     return f"assay:job:{job_id}:events"
+
+
+def _no_such_job(job_id: str) -> JobNotFoundError:
+    return JobNotFoundError(f"there is no job {job_id!r}")
 
 
 def _canonical(config_json: str) -> str:
@@ -201,7 +215,7 @@ def _accept(answer: bytes, job_id: str) -> None:
         case b"done":
             return
         case b"missing":
-            raise JobNotFoundError(f"there is no job {job_id!r}")
+            raise _no_such_job(job_id)
         case b"stale":
             raise StaleTokenError(f"another worker has started job {job_id} since")
         case _:
@@ -226,11 +240,11 @@ def _as_job(fields: Mapping[str, str]) -> Job:
     )
 
 
-def _as_event(job: Job, cursor: str, raw: Mapping[bytes, bytes]) -> JobEvent:
+def _as_event(same: Mapping[str, str], cursor: str, raw: Mapping[bytes, bytes]) -> JobEvent:
+    """`same`: the job's fields that never change."""
     fields = {name.decode(): value.decode() for name, value in raw.items()}
     at, kind = float(fields["at"]), fields["kind"]
     if kind == "state":
-        same = {"id": job.id, "name": job.name, "submitted_at": str(job.submitted_at), "config_json": ""}
         return JobEvent(cursor, at, _as_job({**fields, **same}))
     if kind == "metrics":
         return JobEvent(cursor, at, StepMetrics(int(fields["step"]), json.loads(fields["data"])))

@@ -31,7 +31,7 @@ class SubmitRequest(_message.Message):
     def __init__(self, config_json: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "name", "state", "message", "step", "total_steps", "attempts", "submitted_at", "started_at", "ended_at", "run_dir", "config_json", "deduplicated")
+    __slots__ = ("id", "name", "state", "message", "step", "total_steps", "attempts", "submitted_at", "started_at", "ended_at", "run_dir", "config_json", "deduplicated", "failures")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Job(_message.Message):
     RUN_DIR_FIELD_NUMBER: _ClassVar[int]
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
     DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: JobState
@@ -58,7 +59,8 @@ class Job(_message.Message):
     run_dir: str
     config_json: str
     deduplicated: bool
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., step: _Optional[int] = ..., total_steps: _Optional[int] = ..., attempts: _Optional[int] = ..., submitted_at: _Optional[float] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., run_dir: _Optional[str] = ..., config_json: _Optional[str] = ..., deduplicated: _Optional[bool] = ...) -> None: ...
+    failures: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., step: _Optional[int] = ..., total_steps: _Optional[int] = ..., attempts: _Optional[int] = ..., submitted_at: _Optional[float] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., run_dir: _Optional[str] = ..., config_json: _Optional[str] = ..., deduplicated: _Optional[bool] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("id",)
