@@ -50,7 +50,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the checked-in code is stale")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        # not the temporary folder itself: only its owner may read that, and copytree copies modes
+        fresh = Path(folder) / "gen"
+        fresh.mkdir()
         generate(fresh)
         stale = stale_files(fresh)
         if arguments.check:
