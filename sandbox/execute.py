@@ -24,8 +24,8 @@ class Program:
 async def execute(program: Program, limits: Limits | None = None) -> RunResult:
     """Runs a program in a confined process of its own and returns when nothing of it is left.
 
-    Cancelling it kills the program with everything it started. Raises ValueError where the source is too long
-    (about `sandbox.frames.MAX_FRAME_BYTES`).
+    Cancelling it kills the program with everything it started. Raises ValueError where the source is longer
+    than `sandbox.spawn.MAX_SOURCE_CHARACTERS`.
     """
     limits = limits or Limits()
     try:

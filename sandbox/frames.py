@@ -18,9 +18,15 @@ from __future__ import annotations
 
 from sandbox.values import MAX_BYTES, NotPlainError, decode, encode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 3 * MAX_BYTES
 """Longest frame: a value's text is escaped once more in it, which at most doubles it."""
+MAX_JOB_BYTES = 16 << 20
+"""Longest job: `["program", source]` or `["session", source, callback...]`, which is no frame but a file of its own."""
 
 
 class FrameError(Exception):
@@ -29,8 +35,13 @@ class FrameError(Exception):
 
 def pack(*fields: str) -> bytes:
     """The bytes of a frame. Raises NotPlainError where it would be too long."""
-    body = encode(list(fields), MAX_FRAME_BYTES).encode("ascii")
+    body = pack_body(fields, MAX_FRAME_BYTES)
     return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+def pack_body(fields: Iterable[str], max_bytes: int) -> bytes:
+    """The bytes of a list of strings. Raises NotPlainError where they are more than `max_bytes`."""
+    return encode(list(fields), max_bytes).encode("ascii")
 
 
 def body_length(header: bytes) -> int:
@@ -41,10 +52,10 @@ def body_length(header: bytes) -> int:
     return length
 
 
-def unpack(body: bytes) -> list[str]:
+def unpack(body: bytes, max_bytes: int = MAX_FRAME_BYTES) -> list[str]:
     """The fields of a frame without its header. Raises FrameError for anything but a list of strings."""
     try:
-        fields = decode(body.decode("ascii"), MAX_FRAME_BYTES)
+        fields = decode(body.decode("ascii"), max_bytes)
     except (UnicodeDecodeError, NotPlainError):
         raise FrameError("a frame that is not a list of strings") from None
     if not isinstance(fields, list) or not fields or not all(type(field) is str for field in fields):

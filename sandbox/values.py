@@ -152,11 +152,12 @@ def _write_tuple(value: tuple[object, ...], out: _Output, depth: int) -> None:
 def _write_set(value: set[object] | frozenset[object], out: _Output, depth: int) -> None:
     out.put(f'{{"${type(value).__name__}":[')
     texts: list[str] = []
+    start = len(out.parts)
     for element in value:
-        inner = _Output(out.left)
-        _write(element, inner, depth + 1)
-        texts.append("".join(inner.parts))
-        out.reserve(len(texts[-1]) + 1)
+        _write(element, out, depth + 1)
+        texts.append("".join(out.parts[start:]))
+        del out.parts[start:]
+        out.reserve(1)
     texts.sort()
     out.parts.append(",".join(texts))
     out.put("]}")

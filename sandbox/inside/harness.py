@@ -30,7 +30,7 @@ _MESSAGE_CHARACTERS = 2000
 
 def run(job: bytes, channel: int) -> None:
     """Executes a job `["program", source]` or `["session", source, callback...]`; ends the process or returns."""
-    kind, source, *callbacks = frames.unpack(job)
+    kind, source, *callbacks = frames.unpack(job, frames.MAX_JOB_BYTES)
     _hide_sandbox()
     with open(_FILE, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(source)
@@ -70,8 +70,8 @@ def _new_module(name: str) -> ModuleType:
 def _compile(source: str, channel: int) -> CodeType:
     try:
         return compile(source, _FILE, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        # ValueError: a null character or half of a surrogate pair. RecursionError: nested too deep for the compiler.
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        # ValueError: a null character or half of a surrogate pair. The last two: nested too deep for the compiler.
         _write_frame(channel, "failed", "SyntaxError", _message(error))
         sys.excepthook(type(error), error.with_traceback(None), None)
         sys.exit(1)

@@ -73,7 +73,7 @@ def _run(launch: Launch) -> None:
         launch.take(USER_NAMESPACE, namespaces.enter_with_user)
     confined = bool(launch.layers)
     if confined:
-        _go_on_as_first_process()
+        _go_on_as_first_process(launch)
         launch.take(jail.JAIL, lambda: jail.enter(launch.scratch))
     else:
         kernel.adopt_orphans()
@@ -81,16 +81,18 @@ def _run(launch: Launch) -> None:
     if program == 0:
         _become_program(launch, own_id)
     kernel.forbid_tracing()
+    os.close(launch.channel)  # so that the owner sees it close when the program closes it
     kept = keeper.keep(program, launch.control, launch.cpu_seconds, launch.wall_seconds, confined)
     numbers = (kept.cpu_seconds, kept.wall_seconds, kept.peak_bytes)
     launch.tell("ended", str(kept.status), kept.cause, *map(str, numbers))
     os._exit(0)
 
 
-def _go_on_as_first_process() -> None:
+def _go_on_as_first_process(launch: Launch) -> None:
     """Goes on in a child, the first process of the new PID namespace; this process waits for its end."""
     first = os.fork()
     if first:
+        os.close(launch.channel)
         os.waitpid(first, 0)
         os._exit(0)
     kernel.die_with_parent()
