@@ -130,7 +130,12 @@ class TermSection(Section):
     path: str | None = None
     weight: Scheduled = 1.0
     aggregation: Literal["token_mean", "sequence_mean", "sequence_sum", "sum"] = "token_mean"
+    aggregation_constant: Annotated[float, Field(gt=0)] = 1.0
+    """Divides `sequence_sum`, and nothing else: the longest completion makes it Dr.GRPO's."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Numbers may be schedules."""
+    needs: list[Literal["ref_logprobs", "entropy"]] = Field(default_factory=list)
+    """What your own function reads beside the behaviour policy's log-probabilities and the advantages."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TermSection:

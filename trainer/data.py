@@ -16,6 +16,8 @@ import numpy as np
 
 Row = TypeVar("Row")
 
+LONGEST_ID = 128
+
 
 class DataError(ValueError):
     """A data set that cannot be used; the message names the file, the line and the field."""
@@ -52,6 +54,8 @@ def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
         )
         if prompt.domain not in domains:
             raise DataError(f"{where}: domain {prompt.domain!r} has no scorers; [rewards.scorers] has {sorted(domains)}")
+        if len(prompt.id) > LONGEST_ID:
+            raise DataError(f"{where}: field 'id' has {len(prompt.id)} characters; at most {LONGEST_ID} are allowed")
         if prompt.id in seen:
             raise DataError(f"{where}: id {prompt.id!r} appears twice")
         seen.add(prompt.id)

@@ -1,0 +1,153 @@
+"""`assay submit`, `status`, `watch`, `logs`, `cancel`: what any shell can ask of the job service."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from services.client.channel import ServiceError
+from services.client.jobs import JobsClient
+from services.jobs.job import Job, JobState, LogLine, StepMetrics
+from trainer.cli.services import NotRunningError, jobs_address
+from trainer.config import JobFileError, job_to_json, read_job
+from trainer.preflight import check_job
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+STATE_STYLES = {
+    JobState.QUEUED: "yellow",
+    JobState.RUNNING: "cyan",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "magenta",
+}
+
+
+def submit(path: Path, key: str, address: str | None, state_dir: Path) -> int:
+    try:
+        config = read_job(path)
+        check_job(config)
+    except JobFileError as error:
+        print_problems(error)
+        return 2
+
+    def queue(client: JobsClient) -> int:
+        job = client.submit(json.loads(job_to_json(config)), key)
+        if job.deduplicated:
+            err.print(f"the key is that of job {job.id}, which is {job.state.value.lower()}")
+        print(job.id)
+        return 0
+
+    return _ask(address, state_dir, queue)
+
+
+def status(job_id: str | None, address: str | None, state_dir: Path) -> int:
+    def show(client: JobsClient) -> int:
+        if job_id is None:
+            _print_jobs(client.list())
+        else:
+            _print_job(client.get(job_id))
+        return 0
+
+    return _ask(address, state_dir, show)
+
+
+def watch(job_id: str, address: str | None, state_dir: Path) -> int:
+    def follow(client: JobsClient) -> int:
+        for event in client.watch(job_id):
+            if isinstance(event.what, Job):
+                out.print(state_line(event.what))
+            elif isinstance(event.what, StepMetrics):
+                out.print(metrics_line(event.what))
+        return 0 if client.get(job_id).state is JobState.SUCCEEDED else 1
+
+    return _ask(address, state_dir, follow)
+
+
+def logs(job_id: str, follow: bool, address: str | None, state_dir: Path) -> int:
+    def show(client: JobsClient) -> int:
+        ended = client.get(job_id).state.final
+        started = time.time()
+        for event in client.watch(job_id):
+            # Without --follow a live job's history is read up to now, and not waited on.
+            if isinstance(event.what, LogLine):
+                print(event.what.line, flush=True)
+            if not follow and not ended and event.at >= started:
+                break
+        return 0
+
+    return _ask(address, state_dir, show)
+
+
+def cancel(job_id: str, address: str | None, state_dir: Path) -> int:
+    def stop(client: JobsClient) -> int:
+        out.print(state_line(client.cancel(job_id)))
+        return 0
+
+    return _ask(address, state_dir, stop)
+
+
+def state_line(job: Job) -> str:
+    """One line on a job's state."""
+    text = f"{job.id} [{STATE_STYLES[job.state]}]{job.state.value.lower()}[/]"
+    if job.attempts > 1:
+        text += f", attempt {job.attempts}"
+    return f"{text}: {job.message}" if job.message else text
+
+
+def metrics_line(metrics: StepMetrics) -> str:
+    """One line on an optimizer step: the reward, the scores that count most, the terms."""
+    shown = {
+        name: value
+        for name, value in metrics.values.items()
+        if name == "loss" or name.startswith("reward/") or (name.startswith("term/") and name.endswith("/value"))
+    }
+    parts = [f"{name.removeprefix('term/').removesuffix('/value')} {value:.4g}" for name, value in sorted(shown.items())]
+    return f"step {metrics.step:>5}  " + "  ".join(parts)
+
+
+def print_problems(error: JobFileError) -> None:
+    """Every problem of a job file, a line each."""
+    for problem in error.problems:
+        err.print(f"[red]error:[/] {_plain(problem)}")
+
+
+def _ask(address: str | None, state_dir: Path, question: Callable[[JobsClient], int]) -> int:
+    try:
+        with JobsClient(address or jobs_address(state_dir), patience_seconds=5.0) as client:
+            return question(client)
+    except (NotRunningError, ServiceError) as error:
+        err.print(f"[red]error:[/] {_plain(str(error))}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _print_jobs(jobs: list[Job]) -> None:
+    table = Table("job", "state", "step", "attempts", "submitted", "message", box=None, pad_edge=False)
+    for job in jobs:
+        submitted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
+        state = f"[{STATE_STYLES[job.state]}]{job.state.value.lower()}[/]"
+        step = f"{job.step}/{job.total_steps}" if job.total_steps else ""
+        table.add_row(job.id, state, step, str(job.attempts), submitted, _plain(job.message))
+    out.print(table if jobs else "no jobs")
+
+
+def _print_job(job: Job) -> None:
+    out.print(state_line(job))
+    out.print(f"step {job.step} of {job.total_steps}, attempt {job.attempts}")
+    for word, at in (("submitted", job.submitted_at), ("started", job.started_at), ("ended", job.ended_at)):
+        if at:
+            out.print(f"{word} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}")
+    if job.run_dir:
+        out.print(f"results in {job.run_dir}")
