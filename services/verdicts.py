@@ -79,9 +79,10 @@ class Component:
 class Scorer(Protocol):
     """What a reward author writes; any object with these attributes, made by calling what the import path names.
 
-    `score` runs in a worker process that is killed when it outstays the items' time, so it may block and compute as
-    it likes. It gets at most `batch_size` items at once and returns one outcome for each, in order. An exception fails
-    the chunk's items as SCORER_FAILED, one by one after a second try alone.
+    `score` runs in a worker process, so it may block and compute as it likes. It gets a chunk of at most `batch_size`
+    items and returns one outcome for each, in order. A chunk that takes longer than the longest of its items' times
+    gets its process killed. When a chunk is late, raises or crashes, its items are tried again alone, each with its
+    own time; what fails then is DEADLINE, SCORER_FAILED or WORKER_DIED.
     """
 
     name: str
@@ -91,7 +92,7 @@ class Scorer(Protocol):
     """Model of `Item.checks`; items that do not fit it are refused before they reach `score`."""
     batch_size: int
     timeout_seconds: float
-    """Default time for one item in a worker."""
+    """Default time for one item in a worker; a chunk of them has no more, so leave room for a full one."""
 
     def score(self, items: Sequence[Item]) -> Sequence[Outcome]: ...
 

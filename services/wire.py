@@ -37,6 +37,8 @@ def item_to_wire(item: Item) -> scoring_pb2.ScoreItem:
         checks_json = json.dumps(item.checks, allow_nan=False) if item.checks else ""
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"checks cannot be written as JSON ({type(error).__name__})") from error
+    if not isinstance(item.prompt, str) or not isinstance(item.response, str):
+        raise ValueError("prompt and response must be strings")
     try:
         return scoring_pb2.ScoreItem(
             id=item.id,

@@ -57,7 +57,8 @@ class Grader:
 
     async def _run(self, chunk: Sequence[Fields], outcomes: dict[str, Outcome]) -> ItemError | None:
         """Adds the chunk's outcomes, or returns why there are none."""
-        seconds = sum(item["timeout_seconds"] for item in chunk)
+        # Not the sum: one item that hangs would then hold the others up for all their times together.
+        seconds = max(item["timeout_seconds"] for item in chunk)
         try:
             answers = await self._pool.call("score", chunk, seconds)
         except CallTimeoutError:

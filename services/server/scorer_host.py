@@ -23,6 +23,10 @@ MAX_MESSAGE_CHARACTERS = 500
 MAX_LABEL_CHARACTERS = 64
 
 
+class WrongCountError(Exception):
+    """The scorer returned something other than one outcome for each item; the items are then tried one by one."""
+
+
 class ScorerHost:
     """What a scorer's worker pool makes in each of its processes."""
 
@@ -78,8 +82,10 @@ class ScorerHost:
         outcomes = self._scorer.score(items)
         if not isinstance(outcomes, Sequence) or len(outcomes) != len(items):
             got = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else type(outcomes).__name__
-            defect = ItemError(ErrorReason.SCORER_FAILED, f"the scorer returned {got} for {len(items)} items")
-            return [defect] * len(items)
+            complaint = f"the scorer returned {got} for {len(items)} items"
+            if len(items) > 1:
+                raise WrongCountError(complaint)
+            return [ItemError(ErrorReason.SCORER_FAILED, complaint)]
         return [check_outcome(outcome, self._components) for outcome in outcomes]
 
 

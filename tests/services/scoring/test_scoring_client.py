@@ -1,0 +1,225 @@
+"""The scoring client against real services, and against servers that are full, silent, broken or gone."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent import futures
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
+from services.client.channel import CHANNEL_OPTIONS, ServiceError, ServiceUnavailableError
+from services.client.scoring import ScoringClient
+from services.verdicts import ErrorReason, Item, ItemError, Verdict
+
+MIB = 1 << 20
+
+
+class Scripted(scoring_pb2_grpc.ScorerServicer):
+    """Answers each call with the next of its steps; the last one stays."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+        self.requests = []
+        self.lock = threading.Lock()
+
+    def ScoreBatch(self, request, context):
+        with self.lock:
+            self.requests.append(request)
+            step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        return step(request, context)
+
+
+def score_all(request, _context):
+    verdict = scoring_pb2.Verdict(components={"s/v": 0.5}, label="ok")
+    return scoring_pb2.ScoreBatchResponse(results=[{"id": item.id, "verdict": verdict} for item in request.items])
+
+
+def full(hint):
+    def refuse(_request, context):
+        context.set_trailing_metadata((("retry-after-ms", str(hint)),) if hint else ())
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+
+    return refuse
+
+
+def fail(code):
+    return lambda _request, context: context.abort(code, "no")
+
+
+@contextmanager
+def served(*steps):
+    """A client of a server that follows the steps, and its servicer."""
+    servicer = Scripted(*steps)
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=CHANNEL_OPTIONS[:2])
+    scoring_pb2_grpc.add_ScorerServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with ScoringClient("scripted", f"127.0.0.1:{port}", patience_seconds=1.0) as client:
+            yield client, servicer
+    finally:
+        server.stop(None).wait()
+
+
+def items(count, response=""):
+    return [Item(f"i{number}", "", response) for number in range(count)]
+
+
+def test_many_items_travel_in_messages_that_are_neither_too_many_nor_too_large():
+    with served(score_all) as (client, servicer):
+        outcomes = client.score(items(1000), 30)
+        assert list(outcomes) == [f"i{number}" for number in range(1000)]
+        assert all(outcome == Verdict({"s/v": 0.5}, "ok") for outcome in outcomes.values())
+        sizes = sorted(len(request.items) for request in servicer.requests)
+        assert sizes == [232, 256, 256, 256]
+        assert client.calls == 4
+        servicer.requests.clear()
+        client.score(items(30, "x" * MIB), 30)
+        assert sorted(len(request.items) for request in servicer.requests) == [2, 7, 7, 7, 7]
+        assert Counter(item.id for request in servicer.requests for item in request.items) == Counter(
+            {f"i{number}": 1 for number in range(30)}
+        )
+
+
+def test_an_item_larger_than_a_message_is_an_error_and_the_others_are_scored():
+    with served(score_all) as (client, _):
+        largest = Item("largest", "", "x" * (16 * MIB - 300))
+        outcomes = client.score([Item("huge", "", "x" * (16 * MIB)), *items(2), largest], 30)
+        assert outcomes["huge"] == ItemError(
+            ErrorReason.INVALID_ITEM, "the item has 16777227 bytes; a message holds at most 16777152"
+        )
+        assert all(isinstance(outcomes[name], Verdict) for name in ("i0", "i1", "largest"))
+
+
+def test_nothing_to_score_makes_no_call():
+    with served(score_all) as (client, servicer):
+        assert client.score([], 1) == {}
+        assert servicer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "complaint"),
+    [(["a", "b", "a"], r"items\[2\].id is 'a', which an earlier"), ([""], r"items\[0\].id has 0"), (["é" * 257], "has 257")],
+)
+def test_ids_must_be_unique_and_of_a_proper_length(ids, complaint):
+    with served(score_all) as (client, _), pytest.raises(ValueError, match=complaint):
+        client.score([Item(one, "", "") for one in ids], 1)
+
+
+def test_a_full_service_is_tried_again_after_its_hint():
+    with served(full(300), full(300), score_all) as (client, _):
+        start = time.monotonic()
+        assert client.score(items(1), 30)["i0"] == Verdict({"s/v": 0.5}, "ok", {})
+        assert time.monotonic() - start >= 0.6
+        assert client.calls == 3
+
+
+def test_a_service_that_stays_full_leaves_items_unavailable_in_time():
+    with served(full(200)) as (client, _):
+        start = time.monotonic()
+        outcome = client.score(items(1), 1.0)["i0"]
+        assert isinstance(outcome, ItemError)
+        assert outcome.reason is ErrorReason.UNAVAILABLE
+        assert "scripted service at 127.0.0.1" in outcome.message
+        assert time.monotonic() - start <= 1.5
+        assert client.calls >= 2
+
+
+def test_a_service_that_is_gone_for_a_moment_is_tried_again():
+    with served(fail(grpc.StatusCode.UNAVAILABLE), fail(grpc.StatusCode.CANCELLED), score_all) as (client, _):
+        assert isinstance(client.score(items(1), 30)["i0"], Verdict)
+        assert client.calls == 3
+
+
+def test_a_dead_address_leaves_items_unavailable_after_the_clients_patience():
+    with ScoringClient("nobody", "127.0.0.1:1", patience_seconds=0.5) as client:
+        start = time.monotonic()
+        outcomes = client.score(items(300), 60)
+        assert time.monotonic() - start < 20
+        assert len(outcomes) == 300
+        assert {outcome.reason for outcome in outcomes.values()} == {ErrorReason.UNAVAILABLE}
+        with pytest.raises(ServiceUnavailableError, match=r"nobody service at 127\.0\.0\.1:1: UNAVAILABLE"):
+            client.describe(2)
+
+
+def test_a_service_that_does_not_answer_in_time_is_late_and_called_once():
+    with served(lambda _request, _context: time.sleep(1.2)) as (client, _):
+        outcome = client.score(items(1), 0.4)["i0"]
+        assert isinstance(outcome, ItemError)
+        assert outcome.reason is ErrorReason.DEADLINE
+        assert client.calls == 1
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL])
+def test_a_service_that_breaks_is_a_failed_scorer(code):
+    with served(fail(code)) as (client, _):
+        assert client.score(items(1), 5)["i0"].reason is ErrorReason.SCORER_FAILED
+        assert client.calls == 1
+
+
+@pytest.mark.parametrize(
+    "step", [fail(grpc.StatusCode.INVALID_ARGUMENT), fail(grpc.StatusCode.UNIMPLEMENTED), full(None)]
+)
+def test_what_another_try_cannot_mend_is_raised(step):
+    with served(step) as (client, _):
+        with pytest.raises(ServiceError) as error:
+            client.score(items(1), 5)
+        assert not isinstance(error.value, ServiceUnavailableError)
+        assert client.calls == 1
+
+
+def test_an_item_that_the_service_forgot_is_unavailable_and_a_stranger_is_ignored():
+    def forgetful(_request, _context):
+        strange = scoring_pb2.Verdict(components={"s/v": 1.0})
+        return scoring_pb2.ScoreBatchResponse(results=[{"id": "i1", "verdict": strange}, {"id": "x", "verdict": strange}])
+
+    with served(forgetful) as (client, _):
+        outcomes = client.score(items(2), 5)
+        assert outcomes["i0"] == ItemError(
+            ErrorReason.UNAVAILABLE, "the scripted service did not answer for this item"
+        )
+        assert outcomes["i1"] == Verdict({"s/v": 1.0})
+        assert list(outcomes) == ["i0", "i1"]
+
+
+def test_one_client_serves_many_threads():
+    with served(score_all) as (client, _), futures.ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: client.score(items(20), 30), range(64)))
+        assert all(len(answer) == 20 for answer in answers)
+        assert client.calls == 64
+
+
+def test_a_closed_client_opens_again():
+    with served(score_all) as (client, _):
+        client.score(items(1), 5)
+        client.close()
+        assert isinstance(client.score(items(1), 5)["i0"], Verdict)
+
+
+def test_a_real_service_answers_the_client(start_service):
+    service = start_service("services.scorer", "--scorer", "examples.scorers.brevity:Brevity", "--workers", "2")
+    with ScoringClient("brevity", service.address) as client:
+        description = client.describe()
+        assert (description.name, description.max_items) == ("brevity", 512)
+        assert [component.name for component in description.components] == ["brevity/short", "brevity/keywords"]
+        rows = [Item(f"i{count}", "", "word " * count, {"keywords": ["word", "absent"]}) for count in (30, 90, 180)]
+        outcomes = client.score([*rows, Item("bad", "", "", {"keyword": "word"})], 30)
+    assert [outcomes[row.id].components for row in rows] == [
+        {"brevity/short": 1.0, "brevity/keywords": 0.5},
+        {"brevity/short": 0.5, "brevity/keywords": 0.5},
+        {"brevity/short": 0.0, "brevity/keywords": 0.5},
+    ]
+    assert outcomes["bad"].message == "checks.keyword: Extra inputs are not permitted"
+
+
+def test_importing_the_client_starts_nothing():
+    script = (
+        "import os, threading, services.client.scoring, services.scoring\n"
+        "assert threading.active_count() == 1 and len(os.listdir('/proc/self/task')) == 1"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
