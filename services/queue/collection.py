@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from redis import Redis
 
 from services.experience import Experience, experience_from_bytes, experience_to_bytes
-from services.queue.app import COLLECT_TASK, visibility_timeout_seconds
+from services.queue.queues import COLLECT_TASK, visibility_timeout_seconds
 
 KEEP_SECONDS = 3600
 """How long an experience waits for its trainer."""

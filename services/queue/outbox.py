@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from services.jobs.store import JobStore
-from services.queue.app import TRAIN_TASK, visibility_timeout_seconds
+from services.queue.queues import TRAIN_TASK, visibility_timeout_seconds
 
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0

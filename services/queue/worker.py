@@ -22,12 +22,13 @@ from pydantic import ValidationError
 
 from services.client.rollout import RolloutClient
 from services.jobs.store import JobStore
-from services.queue.app import COLLECT_TASK, ROLLOUTS, TRAIN_TASK, TRAINING, lease_seconds, make_app
+from services.queue.app import make_app
 from services.queue.collect import Collector, collect
 from services.queue.collection import CollectionRequest, Collections
 from services.queue.connection import UNREACHABLE, RedisAddressError, connect, redis_url
 from services.queue.lease import Leases
 from services.queue.outbox import publish_job, publish_outbox
+from services.queue.queues import COLLECT_TASK, ROLLOUTS, TRAIN_TASK, TRAINING, lease_seconds
 from services.queue.ready_file import write_ready_file
 from services.queue.train import TrainingWorker, train
 from services.server.logs import LEVELS, configure_logs

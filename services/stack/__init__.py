@@ -1,0 +1,10 @@
+"""The whole of Assay on one machine: every service and worker as a child process of one supervisor.
+
+with Stack(state_dir=Path(".assay"), runs_dir=Path("runs")) as stack:
+    client = JobsClient(stack.addresses["jobs"])
+"""
+
+from services.stack.spec import ServiceSpec, default_services, scorer_spec
+from services.stack.supervisor import RunningStack, Stack, StackError, running_stack
+
+__all__ = ["RunningStack", "ServiceSpec", "Stack", "StackError", "default_services", "running_stack", "scorer_spec"]

@@ -1,0 +1,64 @@
+"""What runs in a stack: the command line of each process, what it waits for, and how long it may take to end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.addresses import PORTS
+
+REDIS = "redis"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A process of the stack. It takes `--ready-file`, and ends on SIGTERM."""
+
+    name: str
+    command: tuple[str, ...]
+    """The command line without the flags that the stack adds."""
+    needs: tuple[str, ...] = ()
+    """Names of what must serve before it starts; it ends before they do."""
+    port_flags: tuple[str, ...] = ("--port", "--metrics-port")
+    """Its flags for its own address and its metrics, as far as it has them: 0 at first, the same port afterwards."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace_seconds: float = 10.0
+    """From SIGTERM to SIGKILL."""
+
+
+def default_services() -> tuple[ServiceSpec, ...]:
+    """Every service that comes with the project."""
+    needs = {"code": ("sandbox",), "jobs": (REDIS,)}
+    names = (name for name in PORTS if name != "scorer")
+    return tuple(
+        ServiceSpec(name, (sys.executable, "-m", f"services.{name}"), needs=needs.get(name, ())) for name in names
+    )
+
+
+def scorer_spec(name: str, import_path: str) -> ServiceSpec:
+    """A user's own scorer, given as `pkg.mod:Class`."""
+    return ServiceSpec(name, (sys.executable, "-m", "services.scorer", "--scorer", import_path))
+
+
+def redis_spec(state_dir: Path, password: str) -> ServiceSpec:
+    """The embedded Redis, with its data below `state_dir`."""
+    return ServiceSpec(
+        REDIS,
+        (sys.executable, "-m", "services.queue.embedded_redis", "--state-dir", str(state_dir / "redis")),
+        port_flags=("--port",),
+        environment={"ASSAY_REDIS_PASSWORD": password},
+        grace_seconds=15.0,
+    )
+
+
+def worker_spec(queue: str, needs: Sequence[str]) -> ServiceSpec:
+    """A Celery worker; the one for training waits for its trainer's checkpoint."""
+    return ServiceSpec(
+        f"worker-{queue}",
+        (sys.executable, "-m", "services.queue.worker", queue),
+        needs=tuple(needs),
+        port_flags=(),
+        grace_seconds=75.0 if queue == "training" else 5.0,
+    )
