@@ -114,8 +114,11 @@ class Run:
         for descriptor in (*self._output, confined.pidfd, confined.report):
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
-        removal = self._loop.run_in_executor(None, scratch.remove, confined.scratch)
-        removal.add_done_callback(lambda _: self.ended.set_result(report))
+        if confined.scratch.exists():
+            removal = self._loop.run_in_executor(None, scratch.remove, confined.scratch)
+            removal.add_done_callback(lambda _: self.ended.set_result(report))
+        else:
+            self.ended.set_result(report)
 
     @property
     def _exceeded(self) -> bool:

@@ -35,10 +35,18 @@ class Launch:
 
     def __init__(self, arguments: list[str]) -> None:
         self.scratch = arguments[0]
+        self.scratch_parent = os.open(os.path.dirname(self.scratch), os.O_RDONLY | os.O_DIRECTORY)
         self.job, self.channel, self.report, self.control = map(int, arguments[1:5])
         self.cpu_seconds, self.wall_seconds = map(float, arguments[5:7])
         self.memory_bytes = int(arguments[7])
         self.layers: list[str] = []
+
+    def remove_scratch(self) -> None:
+        """Removes the scratch directory if nothing is in it, as in a jail; the owner, who removes it else, may be dead."""
+        try:
+            os.rmdir(os.path.basename(self.scratch), dir_fd=self.scratch_parent)
+        except OSError:
+            return
 
     def tell(self, *fields: str) -> None:
         os.write(self.report, frames.pack(*fields))
@@ -94,6 +102,7 @@ def _go_on_as_first_process(launch: Launch) -> None:
     if first:
         os.close(launch.channel)
         os.waitpid(first, 0)
+        launch.remove_scratch()
         os._exit(0)
     kernel.die_with_parent()
 
@@ -122,7 +131,7 @@ def _become_program(launch: Launch, own_id: int) -> NoReturn:
     except Exception as error:
         launch.tell("broken", f"{type(error).__name__}: {error}")
         os._exit(1)
-    for descriptor in (launch.job, launch.report, launch.control):
+    for descriptor in (launch.job, launch.report, launch.control, launch.scratch_parent):
         os.close(descriptor)
     os.dup2(launch.channel, _CHANNEL, inheritable=False)
     os.close(launch.channel)

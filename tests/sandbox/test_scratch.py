@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sandbox import scratch
+
+
+def test_what_links_point_to_is_left(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    directory = scratch.make()
+    (directory / "folder").mkdir()
+    for place in (directory, directory / "folder"):
+        (place / "to-folder").symlink_to(kept)
+        (place / "to-file").symlink_to(kept / "file")
+        os.link(kept / "file", place / "hard") if place.stat().st_dev == kept.stat().st_dev else None
+    scratch.remove(directory)
+    assert not directory.exists()
+    assert (kept / "file").read_text() == "x"
+
+
+def test_any_depth_any_name_and_any_mode_goes() -> None:
+    directory = scratch.make()
+    here = os.open(directory, os.O_RDONLY)
+    for number in range(1200):  # deeper than a recursive removal can go
+        os.mkdir("d", dir_fd=here)
+        if number % 100 == 0:
+            os.mkdir(f"side {number}\n", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.mkfifo(b"\xff", dir_fd=here)
+    os.fchmod(here, 0)
+    os.close(here)
+    (directory / "d").chmod(0)
+    scratch.remove(directory)
+    assert not directory.exists()
+
+
+def test_the_directory_is_private() -> None:
+    directory = scratch.make()
+    assert directory.stat().st_mode & 0o777 == 0o700
+    scratch.remove(directory)
