@@ -237,6 +237,10 @@ class JobConfig(Section):
             )
         return self
 
+    def total_steps(self) -> int:
+        """Optimizer steps of the warm-up and of RL together."""
+        return self.optim.steps + (self.warmup.steps if self.warmup else 0)
+
     def scorer_names(self) -> list[str]:
         """Every scorer the job asks for, sorted."""
         return sorted({scorer for scorers in self.rewards.scorers.values() for scorer in scorers})

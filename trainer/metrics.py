@@ -17,11 +17,17 @@ PHASES = ("warmup", "rl")
 class MetricsLog:
     """Appends metrics of one phase to `<run_dir>/metrics.jsonl` and `<run_dir>/tensorboard`."""
 
-    def __init__(self, run_dir: Path, phase: str, first_step: int) -> None:
-        """Drops what is there of this phase from `first_step` on, and of the phases after it."""
+    def __init__(self, run_dir: Path, phase: str, first_step: int, enabled: bool) -> None:
+        """Drops what is there of this phase from `first_step` on, and of the phases after it.
+
+        enabled: False on ranks other than 0, which write nothing.
+        """
+        self._phase = phase
+        self._file = self._board = None
+        if not enabled:
+            return
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._phase = phase
         path = run_dir / "metrics.jsonl"
         kept = [line for line in read_metrics(run_dir) if _is_before(line, phase, first_step)]
         partial = path.with_suffix(".partial")
@@ -32,6 +38,8 @@ class MetricsLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One step. NaN and infinity are written as JSON `null`: they are no JSON numbers."""
+        if self._file is None or self._board is None:
+            return
         finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(values.items())}
         self._file.write(json.dumps({"phase": self._phase, "step": step, "values": finite}, allow_nan=False) + "\n")
         self._file.flush()
@@ -44,8 +52,9 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
+        if self._file is not None and self._board is not None:
+            self._file.close()
+            self._board.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict]:

@@ -37,7 +37,6 @@ class Summary:
     accuracy_after: Accuracy | None
     calls: Mapping[str, int]
     seconds: Mapping[str, float]
-    rollouts: Mapping[str, int]
     checkpoint: str
     model: str
     curves: str

@@ -92,7 +92,7 @@ def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display) -
                 if isinstance(event.what, Job):
                     display.job(event.what)
                 elif isinstance(event.what, StepMetrics):
-                    display.step(event.what, client_total(config))
+                    display.step(event.what, config.total_steps())
             job = client.get(job.id)
         calls = count_calls(running_stack(state_dir))
     run_dir = Path(job.run_dir)
@@ -103,11 +103,6 @@ def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display) -
     summary = _complete_summary(run_dir, calls, {"start": started, "total": time.monotonic() - began})
     print_summary(out, summary, run_dir)
     return 0
-
-
-def client_total(config: JobConfig) -> int:
-    """Optimizer steps of both phases."""
-    return config.optim.steps + (config.warmup.steps if config.warmup else 0)
 
 
 def count_calls(stack: RunningStack | None) -> dict[str, int]:

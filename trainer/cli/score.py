@@ -107,7 +107,7 @@ def _print_json(row: Row, outcome: Outcome) -> None:
 
 def _print_text(row: Row, outcome: Outcome) -> None:
     if isinstance(outcome, Verdict):
-        values = "  ".join(f"{name} {value:.3f}" for name, value in outcome.components.items())
+        values = "  ".join(f"{name} {value:.3f}" for name, value in sorted(outcome.components.items()))
         print(f"{row.id}: {outcome.label or 'scored'}  {values}")
     else:
         print(f"{row.id}: {outcome.reason.value}: {outcome.message}")

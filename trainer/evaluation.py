@@ -1,0 +1,59 @@
+"""Greedy accuracy on the held-out prompts, through the same queue and services as the training's rollouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from services.experience import ScoredGroup
+from services.verdicts import Component
+from trainer.config import JobConfig
+from trainer.data import read_prompts
+from trainer.report import Accuracy
+from trainer.rollouts import Rollouts
+
+
+def evaluate(
+    when: str, config: JobConfig, rollouts: Rollouts, components: dict[str, Component], run_dir: Path
+) -> Accuracy | None:
+    """Accuracy of the published weights; None without a held-out set.
+
+    when: `before` or `after`. What was measured in an earlier attempt at the job is read back, not measured again.
+    """
+    if config.data.heldout is None:
+        return None
+    path = run_dir / f"accuracy_{when}.json"
+    if path.exists():
+        return Accuracy(**json.loads(path.read_text()))
+    prompts = read_prompts(Path(config.data.heldout), list(config.rewards.scorers))
+    groups = rollouts.collect(f"evaluation-{when}", prompts, samples=1, temperature=0.0, top_p=1.0, seed=0)
+    accuracy = measure(groups, config.evaluation.accuracy, components)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(accuracy)))
+    partial.replace(path)
+    return accuracy
+
+
+def measure(
+    groups: Sequence[ScoredGroup], measures: dict[str, str], components: dict[str, Component]
+) -> Accuracy:
+    """Counts completions whose measure is at its best; those without it are counted as missing and are in no ratio."""
+    right: dict[str, list[bool]] = {}
+    missing = 0
+    for group in groups:
+        component = components[measures[group.domain]]
+        best = component.high if component.higher_is_better else component.low
+        for scored in group.completions:
+            if component.name in scored.components:
+                right.setdefault(group.domain, []).append(scored.components[component.name] == best)
+            else:
+                missing += 1
+    flat = [answer for answers in right.values() for answer in answers]
+    return Accuracy(
+        overall=sum(flat) / len(flat) if flat else 0.0,
+        by_domain={domain: sum(answers) / len(answers) for domain, answers in sorted(right.items())},
+        scored=len(flat),
+        missing=missing,
+    )

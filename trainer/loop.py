@@ -1,0 +1,102 @@
+"""Reinforcement learning: sample, score, weigh, step, publish, and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainer.batching import make_micro_batches
+from trainer.checkpoint import Checkpoints
+from trainer.engine import Engine
+from trainer.exits import Interrupted
+from trainer.metrics import MetricsLog
+from trainer.policy import load_policy
+from trainer.report import Accuracy, Summary, draw_curves, write_summary
+from trainer.run import Run
+from trainer.sampler import Sampler
+from trainer.schedules import parse_schedule
+from trainer.steps import make_step
+from trainer.terms import engine_config, make_composite
+
+
+def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
+    """Trains from the model in `start` to the job's last step, evaluates, and writes the summary. Raises Interrupted."""
+    began, config, composite = time.monotonic(), run.config, make_composite(run.config)
+    policy = load_policy(start, gradient_checkpointing=config.model.gradient_checkpointing)
+    engine = Engine(policy, engine_config(config), run.group)
+    checkpoints = Checkpoints(run.run_dir / "checkpoints" / "rl", engine, run.group, config.checkpoint.keep)
+    first, total = checkpoints.load_step(), config.optim.steps
+    learning_rate = parse_schedule(config.optim.learning_rate)
+    weights = {name: parse_schedule(weight) for name, weight in config.rewards.weights.items()}
+    sampler = Sampler(run, engine, start, needs_reference="ref_logprobs" in composite.needs)
+    sampler.anchor()
+    sampler.publish(first)
+    before = sampler.evaluate("before")
+    with MetricsLog(run.run_dir, "rl", first, enabled=run.group.rank == 0) as log:
+        for step in range(first, total):
+            if run.stop_requested():
+                save(run, checkpoints, step)
+                raise Interrupted
+            now = {name: weight(step, total) for name, weight in weights.items()}
+            batch = make_step(
+                sampler.collect(step), now, config.advantage.normalise, config.rewards.missing, policy_version=step
+            )
+            metrics = {**batch.metrics, **{f"weight/{name}": value for name, value in now.items()}}
+            if batch.samples:
+                micro_batches = make_micro_batches(
+                    batch.samples, config.optim.micro_batch_size, rank=run.group.rank, world_size=run.group.world_size
+                )
+                rate = learning_rate(step, total)
+                result = engine.train_step(micro_batches, composite, step=step, total_steps=total, learning_rate=rate)
+                metrics |= result.metrics
+            sampler.publish(step + 1)
+            report(run, log, step, metrics)
+            if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == total:
+                save(run, checkpoints, step + 1)
+    after = sampler.evaluate("after")
+    if run.group.rank == 0:
+        seconds = {"warmup": warmup_seconds, "rl": time.monotonic() - began, **sampler.seconds}
+        summarise(run, before, after, sampler.calls, seconds, checkpoints.latest())
+
+
+def save(run: Run, checkpoints: Checkpoints, step: int) -> None:
+    """Writes a checkpoint, unless another worker has taken the job over."""
+    run.progress.check()
+    checkpoints.save(step)
+
+
+def report(run: Run, log: MetricsLog, step: int, metrics: Mapping[str, float]) -> None:
+    """Tells one step to the run's own log and to the job service."""
+    log.write(step, metrics)
+    done = step + 1 + (run.config.warmup.steps if run.config.warmup else 0)
+    if run.group.rank == 0:
+        run.progress.step(done, run.config.total_steps(), metrics)
+
+
+def summarise(
+    run: Run,
+    before: Accuracy | None,
+    after: Accuracy | None,
+    calls: Mapping[str, int],
+    seconds: Mapping[str, float],
+    checkpoint: Path,
+) -> None:
+    """Writes `summary.json` and `curves.png`. Calls and seconds are those of the attempt that came to the end."""
+    run.progress.check()
+    curves = draw_curves(run.run_dir)
+    model = run.run_dir / "weights" / str(run.config.optim.steps)
+    write_summary(
+        run.run_dir,
+        Summary(
+            job=run.progress.job_id,
+            steps=run.config.optim.steps,
+            accuracy_before=before,
+            accuracy_after=after,
+            calls=dict(sorted(calls.items())),
+            seconds={name: round(value, 2) for name, value in seconds.items()},
+            checkpoint=str(checkpoint),
+            model=str(model),
+            curves=str(curves),
+        ),
+    )

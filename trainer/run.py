@@ -1,0 +1,84 @@
+"""One attempt at a job, from its last checkpoint to its end or to the next interruption."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from services.client.channel import ServiceError
+from trainer.advantages import MissingRewardError
+from trainer.composite import NotFiniteLossError, TermError
+from trainer.config import JobConfig, JobFileError
+from trainer.data import DataError
+from trainer.engine import EngineConfigError
+from trainer.exits import BAD_JOB, CRASHED, DONE, INTERRUPTED, Interrupted, StopRequest
+from trainer.group import RankGroup, join_group, leave_group
+from trainer.losses.user import LossContractError, LossPathError
+from trainer.policy import ModelError
+from trainer.preflight import check_job
+from trainer.progress import Progress, Superseded, progress_from_environment
+from trainer.rollouts import RolloutError
+
+NOT_WORTH_ANOTHER_ATTEMPT = (
+    JobFileError,
+    DataError,
+    ModelError,
+    TermError,
+    LossPathError,
+    LossContractError,
+    EngineConfigError,
+    NotFiniteLossError,
+)
+MAY_PASS = (RolloutError, ServiceError, MissingRewardError, Superseded)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every phase of an attempt needs."""
+
+    config: JobConfig
+    run_dir: Path
+    group: RankGroup
+    progress: Progress
+    stop: StopRequest
+
+    def stop_requested(self) -> bool:
+        """Whether any rank was asked to stop; every rank gets the same answer."""
+        return any(self.group.gather(self.stop.received))
+
+
+def run_job(config: JobConfig, run_dir: Path) -> int:
+    """Runs the job and returns the exit code; what went wrong is the last line of stderr."""
+    stop = StopRequest()
+    try:
+        return _run(config, run_dir, stop)
+    except Interrupted:
+        return INTERRUPTED
+    except NOT_WORTH_ANOTHER_ATTEMPT as error:
+        print(error, file=sys.stderr)
+        return BAD_JOB
+    except MAY_PASS as error:
+        print(error, file=sys.stderr)
+        return CRASHED
+
+
+def _run(config: JobConfig, run_dir: Path, stop: StopRequest) -> int:
+    check_job(config)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.manual_seed(config.job.seed)
+    run = Run(config, run_dir, join_group(), progress_from_environment(), stop)
+    try:
+        from trainer.loop import reinforce
+        from trainer.warmup import warm_up
+
+        began = time.monotonic()
+        start = warm_up(run)
+        reinforce(run, start, warmup_seconds=time.monotonic() - began)
+        return DONE
+    finally:
+        leave_group()

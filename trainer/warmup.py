@@ -1,0 +1,66 @@
+"""The supervised warm-up: a few steps of imitation before any rollout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from trainer.batching import Sample, make_micro_batches
+from trainer.checkpoint import Checkpoints, publish
+from trainer.composite import Composite, make_term
+from trainer.data import Demonstration, draw, read_demonstrations
+from trainer.engine import Engine
+from trainer.exits import Interrupted
+from trainer.metrics import MetricsLog
+from trainer.policy import load_policy
+from trainer.run import Run
+from trainer.terms import engine_config
+
+
+def warm_up(run: Run) -> Path:
+    """The directory of the model that RL starts from: the job's own, or the warmed-up one.
+
+    An attempt that finds the warmed-up model complete does not train again. Raises Interrupted.
+    """
+    section = run.config.warmup
+    if section is None:
+        return Path(run.config.model.path)
+    target = run.run_dir / "warmed-up"
+    if target.exists():
+        return target
+    tokenizer = AutoTokenizer.from_pretrained(run.config.model.path, local_files_only=True)
+    rows = read_demonstrations(Path(section.path))
+    composite = Composite([make_term("sft", type="sft")])
+    policy = load_policy(Path(run.config.model.path), gradient_checkpointing=run.config.model.gradient_checkpointing)
+    engine = Engine(policy, engine_config(run.config), run.group)
+    checkpoints = Checkpoints(run.run_dir / "checkpoints" / "warmup", engine, run.group, run.config.checkpoint.keep)
+    first = checkpoints.load_step()
+    with MetricsLog(run.run_dir, "warmup", first, enabled=run.group.rank == 0) as metrics:
+        for step in range(first, section.steps):
+            if run.stop_requested():
+                checkpoints.save(step)
+                raise Interrupted
+            samples = [_sample(row, tokenizer) for row in draw(rows, run.config.job.seed, step, section.batch_size)]
+            result = engine.train_step(
+                make_micro_batches(
+                    samples, run.config.optim.micro_batch_size, rank=run.group.rank, world_size=run.group.world_size
+                ),
+                composite,
+                step=step,
+                total_steps=section.steps,
+                learning_rate=section.learning_rate,
+            )
+            metrics.write(step, result.metrics)
+            if run.group.rank == 0:
+                run.progress.step(step + 1, run.config.total_steps(), result.metrics)
+            if (step + 1) % run.config.checkpoint.every_steps == 0:
+                checkpoints.save(step + 1)
+    publish(engine, run.group, Path(run.config.model.path), target)
+    return target
+
+
+def _sample(row: Demonstration, tokenizer) -> Sample:
+    prompt = tokenizer(row.prompt).input_ids
+    completion = tokenizer(row.completion, add_special_tokens=False).input_ids
+    return Sample(prompt_ids=prompt, completion_ids=[*completion, tokenizer.eos_token_id])
