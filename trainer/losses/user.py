@@ -88,7 +88,7 @@ def per_sequence(function: LossFunction) -> TermFunction:
                 sums.append(zero)
                 continue
             outputs = function(inputs, **kwargs)
-            sums.append(_checked_loss(outputs).to(zero.dtype))
+            sums.append(checked_loss(outputs).to(zero.dtype))
             for name, value in (outputs.metrics or {}).items():
                 mean = torch.as_tensor(value).detach().double().mean()
                 seen = metrics.get(name, MetricSum(torch.zeros_like(mean), 0.0))
@@ -98,7 +98,8 @@ def per_sequence(function: LossFunction) -> TermFunction:
     return term
 
 
-def _checked_loss(outputs: Any) -> Tensor:
+def checked_loss(outputs: Any) -> Tensor:
+    """The loss of what a user's function returned. Raises LossContractError."""
     import torch
 
     if not hasattr(outputs, "loss") or not hasattr(outputs, "metrics"):
