@@ -63,8 +63,16 @@ class Session:
         self._callbacks = callbacks or {}
         self._wall_left = self._limits.wall_seconds
         self._failure: Failure | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
     async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
         """Executes the source. Raises SessionEndedError where that fails, ValueError where the source is too long."""
         job = ["session", self._source, *self._callbacks]
         try:
@@ -78,16 +86,13 @@ class Session:
         except BaseException:
             await self.close()
             raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     async def close(self) -> RunResult:
         """Kills the interpreter and everything it started; says how the session ended, also when called again."""
         self._run.stop(Ending.EXITED, "closed")
         await self._run.wait()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         return self._run.result(self._failure)
 
     async def call(
@@ -158,9 +163,12 @@ class Session:
         raise await self._tampered("wrote an answer that nobody had asked for")
 
     async def _send(self, *fields: str) -> None:
-        self._writer.write(frames.pack(*fields))
+        writer = self._writer
+        if writer is None:
+            raise RuntimeError("the session was not opened")
+        writer.write(frames.pack(*fields))
         try:
-            await self._writer.drain()
+            await writer.drain()
         except ConnectionError:
             raise SessionEndedError(await self._death()) from None
 
