@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from services.client.channel import ServiceUnavailableError
 from services.client.scoring import ScoringClient
-from services.verdicts import Item, ItemError, Outcome
+from services.verdicts import ErrorReason, Item, ItemError, Outcome
 
 RETRY_PAUSE_SECONDS = 0.2
 
@@ -38,6 +39,7 @@ class Scoring:
             name: ScoringClient(name, address, patience_seconds=patience_seconds) for name, address in addresses.items()
         }
         self._retries = retries
+        self._check_keys: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Scoring:
         return self
@@ -58,8 +60,8 @@ class Scoring:
     def score(self, items: Mapping[str, Sequence[Item]], timeout_seconds: float) -> dict[str, Scored]:
         """Asks all scorers at the same time and returns what they say, by item id.
 
-        items: scorer name to what it is to score. An id under several names is one item that they all score; its
-            `checks` may differ, for each scorer has its own.
+        items: scorer name to what it is to score. An id under several names is one item that they all score; of its
+            `checks` each gets the keys that it knows.
         timeout_seconds: for everything, retries included.
         Raises ValueError for a scorer without an address, for ids twice under one scorer and for two scorers that
         return the same component; ServiceError where an address is not that of a scoring service.
@@ -74,6 +76,10 @@ class Scoring:
 
     def _ask(self, client: ScoringClient, items: Sequence[Item], deadline: float) -> dict[str, Outcome]:
         """One scorer's outcomes, after retries."""
+        try:
+            items = self._with_own_checks(client, items)
+        except ServiceUnavailableError as error:
+            return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
         outcomes = client.score(items, deadline - time.monotonic())
         for attempt in range(self._retries):
             again = [item for item in items if _may_pass(outcomes[item.id])]
@@ -83,6 +89,14 @@ class Scoring:
             time.sleep(pause)
             outcomes |= client.score(again, deadline - time.monotonic())
         return outcomes
+
+
+    def _with_own_checks(self, client: ScoringClient, items: Sequence[Item]) -> list[Item]:
+        """The items with the checks that the scorer knows. Raises ServiceError where it cannot be asked."""
+        if client.name not in self._check_keys:
+            self._check_keys[client.name] = frozenset(client.describe().checks_schema.get("properties", {}))
+        known = self._check_keys[client.name]
+        return [replace(item, checks={k: v for k, v in item.checks.items() if k in known}) for item in items]
 
 
 def _may_pass(outcome: Outcome) -> bool:

@@ -102,7 +102,7 @@ def description_from_wire(description: scoring_pb2.Description) -> ScorerDescrip
         name=description.name,
         version=description.version,
         components=components,
-        checks_schema=json.loads(description.checks_schema),
+        checks_schema=json.loads(description.checks_schema or "{}"),
         max_items=description.max_items,
         max_message_bytes=description.max_message_bytes,
     )

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainer.batching import make_micro_batches
-from trainer.checkpoint import Checkpoints
 from trainer.engine import Engine
 from trainer.exits import Interrupted
 from trainer.metrics import MetricsLog
@@ -15,6 +14,7 @@ from trainer.policy import load_policy
 from trainer.report import Accuracy, Summary, draw_curves, write_summary
 from trainer.run import Run
 from trainer.sampler import Sampler
+from trainer.saves import Saves
 from trainer.schedules import parse_schedule
 from trainer.steps import make_step
 from trainer.terms import engine_config, make_composite
@@ -25,8 +25,8 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
     began, config, composite = time.monotonic(), run.config, make_composite(run.config)
     policy = load_policy(start, gradient_checkpointing=config.model.gradient_checkpointing)
     engine = Engine(policy, engine_config(config), run.group)
-    checkpoints = Checkpoints(run.run_dir / "checkpoints" / "rl", engine, run.group, config.checkpoint.keep)
-    first, total = checkpoints.load_step(), config.optim.steps
+    saves = Saves(run, engine, "rl")
+    first, total = saves.restore(), config.optim.steps
     learning_rate = parse_schedule(config.optim.learning_rate)
     weights = {name: parse_schedule(weight) for name, weight in config.rewards.weights.items()}
     sampler = Sampler(run, engine, start, needs_reference="ref_logprobs" in composite.needs)
@@ -36,7 +36,7 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
     with MetricsLog(run.run_dir, "rl", first, enabled=run.group.rank == 0) as log:
         for step in range(first, total):
             if run.stop_requested():
-                save(run, checkpoints, step)
+                saves.save(step)
                 raise Interrupted
             now = {name: weight(step, total) for name, weight in weights.items()}
             batch = make_step(
@@ -53,17 +53,11 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
             sampler.publish(step + 1)
             report(run, log, step, metrics)
             if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == total:
-                save(run, checkpoints, step + 1)
+                saves.save(step + 1)
     after = sampler.evaluate("after")
     if run.group.rank == 0:
         seconds = {"warmup": warmup_seconds, "rl": time.monotonic() - began, **sampler.seconds}
-        summarise(run, before, after, sampler.calls, seconds, checkpoints.latest())
-
-
-def save(run: Run, checkpoints: Checkpoints, step: int) -> None:
-    """Writes a checkpoint, unless another worker has taken the job over."""
-    run.progress.check()
-    checkpoints.save(step)
+        summarise(run, before, after, sampler.calls, seconds, saves.latest())
 
 
 def report(run: Run, log: MetricsLog, step: int, metrics: Mapping[str, float]) -> None:
@@ -80,7 +74,7 @@ def summarise(
     after: Accuracy | None,
     calls: Mapping[str, int],
     seconds: Mapping[str, float],
-    checkpoint: Path,
+    checkpoint: Path | None,
 ) -> None:
     """Writes `summary.json` and `curves.png`. Calls and seconds are those of the attempt that came to the end."""
     run.progress.check()
@@ -95,7 +89,7 @@ def summarise(
             accuracy_after=after,
             calls=dict(sorted(calls.items())),
             seconds={name: round(value, 2) for name, value in seconds.items()},
-            checkpoint=str(checkpoint),
+            checkpoint=str(checkpoint or ""),
             model=str(model),
             curves=str(curves),
         ),

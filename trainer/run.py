@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from services.client.channel import ServiceError
+from services.server.logs import configure_logs
 from trainer.advantages import MissingRewardError
+from trainer.checkpoint import CheckpointError
 from trainer.composite import NotFiniteLossError, TermError
 from trainer.config import JobConfig, JobFileError
 from trainer.data import DataError
@@ -28,6 +31,7 @@ NOT_WORTH_ANOTHER_ATTEMPT = (
     JobFileError,
     DataError,
     ModelError,
+    CheckpointError,
     TermError,
     LossPathError,
     LossContractError,
@@ -68,6 +72,8 @@ def run_job(config: JobConfig, run_dir: Path) -> int:
 
 
 def _run(config: JobConfig, run_dir: Path, stop: StopRequest) -> int:
+    configure_logs("trainer")
+    disable_progress_bar()
     check_job(config)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(config.job.seed)

@@ -6,6 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
+from transformers import AutoTokenizer
+
 from services.experience import Experience, ScoredGroup, experience_from_bytes, experience_to_bytes
 from services.verdicts import Component
 from trainer.checkpoint import publish
@@ -29,6 +31,7 @@ class Sampler:
     def __init__(self, run: Run, engine: Engine, start: Path, needs_reference: bool) -> None:
         """Checks the job against what the scorers say of themselves. Raises JobFileError, DataError, ServiceError."""
         self._run, self._engine, self._start = run, engine, start
+        self._tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True)
         self._prompts = read_prompts(Path(run.config.data.train), list(run.config.rewards.scorers))
         self._components: dict[str, Component] = {}
         self.seconds = {"rollouts": 0.0, "publish": 0.0, "evaluation": 0.0}
@@ -43,24 +46,21 @@ class Sampler:
         return dict(self._rollouts.calls) if self._rollouts else {}
 
     def publish(self, version: int) -> None:
-        """Returns once the policy is sampled from the engine's weights. The first time it also anchors the reference."""
+        """Returns once the policy is sampled from the engine's weights."""
         began = time.monotonic()
         folder = self._run.run_dir / "weights" / str(version)
-        # An earlier attempt may have published this version from other weights.
-        if self._run.group.rank == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-        sha256 = publish(self._engine, self._run.group, self._start, folder)
+        published = publish(self._engine, self._tokenizer, folder, self._run.group)
         if self._rollouts is not None:
-            self._rollouts.publish(Weights(folder, version, sha256))
+            self._rollouts.publish(Weights(folder, version, published.sha256))
             for old in folder.parent.iterdir():
                 if old.name.isdigit() and not version - KEPT_VERSIONS < int(old.name) <= version:
                     shutil.rmtree(old, ignore_errors=True)
         self.seconds["publish"] += time.monotonic() - began
 
-    def anchor(self, sha256: str = "") -> None:
+    def anchor(self) -> None:
         """Makes the model that RL started from the reference policy, where a term needs one."""
         if self._rollouts is not None:
-            self._rollouts.publish_reference(Weights(self._start, 0, sha256))
+            self._rollouts.publish_reference(Weights(self._start, version=0, sha256=""))
 
     def collect(self, step: int) -> list[ScoredGroup]:
         """The scored groups of an optimizer step, in the order of its prompts. Raises RolloutError."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from trainer.batching import Sample, make_micro_batches
-from trainer.checkpoint import Checkpoints, publish
+from trainer.checkpoint import publish
 from trainer.composite import Composite, make_term
 from trainer.data import Demonstration, draw, read_demonstrations
 from trainer.engine import Engine
@@ -15,6 +15,7 @@ from trainer.exits import Interrupted
 from trainer.metrics import MetricsLog
 from trainer.policy import load_policy
 from trainer.run import Run
+from trainer.saves import Saves
 from trainer.terms import engine_config
 
 
@@ -34,12 +35,12 @@ def warm_up(run: Run) -> Path:
     composite = Composite([make_term("sft", type="sft")])
     policy = load_policy(Path(run.config.model.path), gradient_checkpointing=run.config.model.gradient_checkpointing)
     engine = Engine(policy, engine_config(run.config), run.group)
-    checkpoints = Checkpoints(run.run_dir / "checkpoints" / "warmup", engine, run.group, run.config.checkpoint.keep)
-    first = checkpoints.load_step()
+    saves = Saves(run, engine, "warmup")
+    first = saves.restore()
     with MetricsLog(run.run_dir, "warmup", first, enabled=run.group.rank == 0) as metrics:
         for step in range(first, section.steps):
             if run.stop_requested():
-                checkpoints.save(step)
+                saves.save(step)
                 raise Interrupted
             samples = [_sample(row, tokenizer) for row in draw(rows, run.config.job.seed, step, section.batch_size)]
             result = engine.train_step(
@@ -55,8 +56,9 @@ def warm_up(run: Run) -> Path:
             if run.group.rank == 0:
                 run.progress.step(step + 1, run.config.total_steps(), result.metrics)
             if (step + 1) % run.config.checkpoint.every_steps == 0:
-                checkpoints.save(step + 1)
-    publish(engine, run.group, Path(run.config.model.path), target)
+                saves.save(step + 1)
+    run.progress.check()
+    publish(engine, tokenizer, target, run.group)
     return target
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.addresses import MAX_MESSAGE_BYTES
@@ -61,7 +61,16 @@ class ScoringClient:
         return self._calls
 
     def describe(self, timeout_seconds: float = 10.0) -> ScorerDescription:
-        """What the service measures. Raises ServiceError, of which ServiceUnavailableError may pass with time."""
+        """What the service measures. Raises ServiceError; ServiceUnavailableError after the client's patience."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(ServiceUnavailableError),
+            wait=_pause_seconds,
+            stop=stop_after_delay(self._patience_seconds),
+            reraise=True,
+        )
+        return retrying(self._describe, timeout_seconds)
+
+    def _describe(self, timeout_seconds: float) -> ScorerDescription:
         with service_errors(self.name, self.address):
             return description_from_wire(self._stub().Describe(scoring_pb2.DescribeRequest(), timeout=timeout_seconds))
 

@@ -24,7 +24,7 @@ from services.jobs.job import Job, JobState, StepMetrics
 from services.stack import RunningStack, Stack, StackError, running_stack
 from trainer.cli.display import Display, print_summary
 from trainer.cli.jobs import print_problems, state_line
-from trainer.cli.services import services_with
+from trainer.cli.services import only, services_with
 from trainer.config import JobConfig, JobFileError, job_to_json, read_job
 from trainer.preflight import check_job
 
@@ -83,7 +83,7 @@ def run(path: Path, state_dir: Path | None, runs_dir: Path, plain: bool) -> int:
 
 def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display) -> int:
     began = time.monotonic()
-    specs = services_with(config.rewards.custom)
+    specs = only([*config.scorer_names(), "rollout", "jobs"], services_with(config.rewards.custom))
     with display, Stack(specs, state_dir=state_dir, runs_dir=runs_dir, on_event=display.process) as stack:
         started = time.monotonic() - began
         with JobsClient(stack.addresses["jobs"]) as client:

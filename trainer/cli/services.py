@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,17 @@ def services_with(custom: Mapping[str, str]) -> tuple[ServiceSpec, ...]:
     return (*default_services(), *(scorer_spec(name, path) for name, path in custom.items()))
 
 
+def only(names: Iterable[str], specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
+    """The services of these names and what they need. Raises typer.BadParameter for a name that is none."""
+    by_name = {spec.name: spec for spec in specs}
+    wanted: set[str] = set()
+    for name in names:
+        if name not in by_name:
+            raise typer.BadParameter(f"{name!r} is no service: {', '.join(by_name)}; a scorer of your own needs a path")
+        wanted |= {name, *by_name[name].needs}
+    return [spec for spec in by_name.values() if spec.name in wanted]
+
+
 @contextmanager
 def scoring_address(domain: str, custom: Mapping[str, str], console: Console) -> Iterator[str]:
     """The address of a scorer that runs for as long as the block: `domain`, with what it needs.
@@ -51,8 +62,7 @@ def scoring_address(domain: str, custom: Mapping[str, str], console: Console) ->
     known = (*SCORERS, *custom)
     if domain not in known:
         raise typer.BadParameter(f"--domain: {domain!r} is none of {', '.join(known)}; --scorer adds your own")
-    specs = {spec.name: spec for spec in services_with(custom)}
-    wanted = [spec for spec in specs.values() if spec.name == domain or spec.name in specs[domain].needs]
+    wanted = only([domain], services_with(custom))
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         stack = Stack(wanted, (), state_dir=Path(folder), runs_dir=Path(folder))
         try:

@@ -38,6 +38,14 @@ def test_each_item_gets_the_components_of_all_its_scorers(puppet, brevity):
         assert scoring.calls == {"puppet": 1, "brevity": 1, "unused": 0}
 
 
+def test_each_scorer_gets_the_checks_that_it_knows(puppet, brevity):
+    item = Item("a", "", "value 0.25", {"limit": 3, "keywords": ["absent"]})
+    with Scoring({"puppet": puppet.address, "brevity": brevity.address}) as scoring:
+        scored = scoring.score({"puppet": [item], "brevity": [item]}, 30)["a"]
+    assert scored.missing == {}
+    assert scored.components["brevity/keywords"] == 0.0
+
+
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not(puppet, tmp_path):
     with Scoring({"puppet": puppet.address}, retries=2) as scoring:
         late_once = Item("late", "", f"once {tmp_path / 'once'}", timeout_seconds=1.0)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.gen.assay.v1 import scoring_pb2
@@ -19,7 +19,7 @@ from services.wire import (
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 finite = st.floats(allow_nan=False, allow_infinity=False)
-json_values = st.recursive(st.none() | st.booleans() | st.integers(-(2**70), 2**70) | finite | text, st.lists)
+json_values = st.recursive(st.none() | st.booleans() | st.integers(-(2**70), 2**70) | finite | text, st.lists, max_leaves=5)
 
 
 @given(st.dictionaries(text, finite, min_size=1), text, st.dictionaries(text, text))
@@ -48,6 +48,7 @@ def test_a_result_without_an_outcome_or_for_a_reason_unknown_is_no_score():
         assert outcome.reason is ErrorReason.SCORER_FAILED
 
 
+@settings(max_examples=50)
 @given(text, text, text, st.dictionaries(text, json_values), text, st.floats(0, 4_000_000))
 def test_an_item_is_sent_whole(id_, prompt, response, checks, trace, seconds):
     sent = item_to_wire(Item(id_, prompt, response, checks, trace, seconds))
