@@ -67,13 +67,16 @@ class JobsClient:
         """Asks a job to stop. A running one writes a checkpoint first: watch it to see it end."""
         return job_from_wire(self._call(self._stub.Cancel, jobs_pb2.CancelJobRequest(id=job_id)))
 
-    def watch(self, job_id: str, after: str = "") -> Iterator[JobEvent]:
-        """The job's events from the beginning or after a cursor, until it ends, each once."""
+    def watch(self, job_id: str, after: str = "", *, history_only: bool = False) -> Iterator[JobEvent]:
+        """The job's events from the beginning or after a cursor, until it ends, each once.
+
+        history_only: ends with the newest event instead of waiting for more.
+        """
         while True:
             stream = None
             try:
                 with service_errors("jobs", self.address):
-                    stream = self._stub.Watch(jobs_pb2.WatchRequest(id=job_id, after=after))
+                    stream = self._stub.Watch(jobs_pb2.WatchRequest(id=job_id, after=after, history_only=history_only))
                     for event in stream:
                         after = event.cursor
                         yield event_from_wire(event)

@@ -89,7 +89,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
                     after = event.cursor
                     if isinstance(event.what, Job) and event.what.state.final:
                         return
-                if ended and not events:
+                if not events and (ended or request.history_only):
                     return
                 if self._draining.is_set():
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping; watch again")

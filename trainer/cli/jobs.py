@@ -72,14 +72,9 @@ def watch(job_id: str, address: str | None, state_dir: Path) -> int:
 
 def logs(job_id: str, follow: bool, address: str | None, state_dir: Path) -> int:
     def show(client: JobsClient) -> int:
-        ended = client.get(job_id).state.final
-        started = time.time()
-        for event in client.watch(job_id):
-            # Without --follow a live job's history is read up to now, and not waited on.
+        for event in client.watch(job_id, history_only=not follow):
             if isinstance(event.what, LogLine):
                 print(event.what.line, flush=True)
-            if not follow and not ended and event.at >= started:
-                break
         return 0
 
     return _ask(address, state_dir, show)

@@ -167,6 +167,15 @@ def test_watch_tells_everything_until_the_end_and_goes_on_from_a_cursor(client: 
     assert list(client.watch(job.id, after=events[-1].cursor)) == [], "nothing follows the end"
 
 
+def test_a_live_jobs_history_can_be_read_without_waiting(client: JobsClient, store: JobStore) -> None:
+    job = client.submit(CONFIG)
+    store.start(job.id, 1, "")
+    store.record_lines(job.id, 1, ["so far"])
+    events = [event.what for event in client.watch(job.id, history_only=True)]
+    assert [what.line for what in events if isinstance(what, LogLine)] == ["so far"]
+    assert not client.get(job.id).state.final
+
+
 def test_a_watcher_outlives_a_restart_of_the_service_and_of_redis(
     service: JobsService, client: JobsClient, store: JobStore, redis_server: EmbeddedRedis
 ) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61ssay/v1/jobs.proto\x12\x08\x61ssay.v1\"=\n\rSubmitRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"\x92\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.assay.v1.JobState\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\x04\x12\x13\n\x0btotal_steps\x18\x06 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\r\x12\x14\n\x0csubmitted_at\x18\x08 \x01(\x01\x12\x12\n\nstarted_at\x18\t \x01(\x01\x12\x10\n\x08\x65nded_at\x18\n \x01(\x01\x12\x0f\n\x07run_dir\x18\x0b \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x0c \x01(\t\x12\x14\n\x0c\x64\x65\x64uplicated\x18\r \x01(\x08\x12\x10\n\x08\x66\x61ilures\x18\x0e \x01(\r\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"/\n\x10ListJobsResponse\x12\x1b\n\x04jobs\x18\x01 \x03(\x0b\x32\r.assay.v1.Job\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\")\n\x0cWatchRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"\x86\x01\n\x08JobEvent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\n\n\x02\x61t\x18\x02 \x01(\x01\x12\x1c\n\x03job\x18\x03 \x01(\x0b\x32\r.assay.v1.JobH\x00\x12(\n\x07metrics\x18\x04 \x01(\x0b\x32\x15.assay.v1.StepMetricsH\x00\x12\r\n\x03log\x18\x05 \x01(\tH\x00\x42\x07\n\x05\x65vent\"}\n\x0bStepMetrics\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x31\n\x06values\x18\x02 \x03(\x0b\x32!.assay.v1.StepMetrics.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*h\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\x32\x92\x02\n\x04Jobs\x12\x30\n\x06Submit\x12\x17.assay.v1.SubmitRequest\x1a\r.assay.v1.Job\x12-\n\x03Get\x12\x17.assay.v1.GetJobRequest\x1a\r.assay.v1.Job\x12=\n\x04List\x12\x19.assay.v1.ListJobsRequest\x1a\x1a.assay.v1.ListJobsResponse\x12\x33\n\x06\x43\x61ncel\x12\x1a.assay.v1.CancelJobRequest\x1a\r.assay.v1.Job\x12\x35\n\x05Watch\x12\x16.assay.v1.WatchRequest\x1a\x12.assay.v1.JobEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61ssay/v1/jobs.proto\x12\x08\x61ssay.v1\"=\n\rSubmitRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"\x92\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.assay.v1.JobState\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\x04\x12\x13\n\x0btotal_steps\x18\x06 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\r\x12\x14\n\x0csubmitted_at\x18\x08 \x01(\x01\x12\x12\n\nstarted_at\x18\t \x01(\x01\x12\x10\n\x08\x65nded_at\x18\n \x01(\x01\x12\x0f\n\x07run_dir\x18\x0b \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x0c \x01(\t\x12\x14\n\x0c\x64\x65\x64uplicated\x18\r \x01(\x08\x12\x10\n\x08\x66\x61ilures\x18\x0e \x01(\r\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"/\n\x10ListJobsResponse\x12\x1b\n\x04jobs\x18\x01 \x03(\x0b\x32\r.assay.v1.Job\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x0cWatchRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x14\n\x0chistory_only\x18\x03 \x01(\x08\"\x86\x01\n\x08JobEvent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\n\n\x02\x61t\x18\x02 \x01(\x01\x12\x1c\n\x03job\x18\x03 \x01(\x0b\x32\r.assay.v1.JobH\x00\x12(\n\x07metrics\x18\x04 \x01(\x0b\x32\x15.assay.v1.StepMetricsH\x00\x12\r\n\x03log\x18\x05 \x01(\tH\x00\x42\x07\n\x05\x65vent\"}\n\x0bStepMetrics\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x31\n\x06values\x18\x02 \x03(\x0b\x32!.assay.v1.StepMetrics.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*h\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\x32\x92\x02\n\x04Jobs\x12\x30\n\x06Submit\x12\x17.assay.v1.SubmitRequest\x1a\r.assay.v1.Job\x12-\n\x03Get\x12\x17.assay.v1.GetJobRequest\x1a\r.assay.v1.Job\x12=\n\x04List\x12\x19.assay.v1.ListJobsRequest\x1a\x1a.assay.v1.ListJobsResponse\x12\x33\n\x06\x43\x61ncel\x12\x1a.assay.v1.CancelJobRequest\x1a\r.assay.v1.Job\x12\x35\n\x05Watch\x12\x16.assay.v1.WatchRequest\x1a\x12.assay.v1.JobEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STEPMETRICS_VALUESENTRY']._loaded_options = None
   _globals['_STEPMETRICS_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=824
-  _globals['_JOBSTATE']._serialized_end=928
+  _globals['_JOBSTATE']._serialized_start=846
+  _globals['_JOBSTATE']._serialized_end=950
   _globals['_SUBMITREQUEST']._serialized_start=33
   _globals['_SUBMITREQUEST']._serialized_end=94
   _globals['_JOB']._serialized_start=97
@@ -48,13 +48,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELJOBREQUEST']._serialized_start=485
   _globals['_CANCELJOBREQUEST']._serialized_end=515
   _globals['_WATCHREQUEST']._serialized_start=517
-  _globals['_WATCHREQUEST']._serialized_end=558
-  _globals['_JOBEVENT']._serialized_start=561
-  _globals['_JOBEVENT']._serialized_end=695
-  _globals['_STEPMETRICS']._serialized_start=697
-  _globals['_STEPMETRICS']._serialized_end=822
-  _globals['_STEPMETRICS_VALUESENTRY']._serialized_start=777
-  _globals['_STEPMETRICS_VALUESENTRY']._serialized_end=822
-  _globals['_JOBS']._serialized_start=931
-  _globals['_JOBS']._serialized_end=1205
+  _globals['_WATCHREQUEST']._serialized_end=580
+  _globals['_JOBEVENT']._serialized_start=583
+  _globals['_JOBEVENT']._serialized_end=717
+  _globals['_STEPMETRICS']._serialized_start=719
+  _globals['_STEPMETRICS']._serialized_end=844
+  _globals['_STEPMETRICS_VALUESENTRY']._serialized_start=799
+  _globals['_STEPMETRICS_VALUESENTRY']._serialized_end=844
+  _globals['_JOBS']._serialized_start=953
+  _globals['_JOBS']._serialized_end=1227
 # @@protoc_insertion_point(module_scope)

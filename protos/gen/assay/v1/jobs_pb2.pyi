@@ -87,12 +87,14 @@ class CancelJobRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("id", "after")
+    __slots__ = ("id", "after", "history_only")
     ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_ONLY_FIELD_NUMBER: _ClassVar[int]
     id: str
     after: str
-    def __init__(self, id: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+    history_only: bool
+    def __init__(self, id: _Optional[str] = ..., after: _Optional[str] = ..., history_only: _Optional[bool] = ...) -> None: ...
 
 class JobEvent(_message.Message):
     __slots__ = ("cursor", "at", "job", "metrics", "log")
