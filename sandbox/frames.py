@@ -27,6 +27,8 @@ MAX_FRAME_BYTES = 3 * MAX_BYTES
 """Longest frame: a value's text is escaped once more in it, which at most doubles it."""
 MAX_JOB_BYTES = 16 << 20
 """Longest job: `["program", source]` or `["session", source, callback...]`, which is no frame but a file of its own."""
+NOT_DEFINED = "NotDefinedError"
+"""Type of the exception of a call to a function that the source does not define."""
 
 
 class FrameError(Exception):

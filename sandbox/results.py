@@ -79,7 +79,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A call that raised. `type` is the nearest built-in class, `NotPlainError` or `NotDefinedError`."""
+    """A call that raised. `type` is the nearest built-in class, `NotPlainError`, `BeyondBoundsError` or `NotDefinedError`."""
 
     type: str
     message: str

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from sandbox import frames
 from sandbox.endings import Failure
-from sandbox.inside.harness import NOT_PLAIN
 from sandbox.results import CallOutcome, Ending, Limits, Raised, Returned, RunResult, SessionEndedError
 from sandbox.run import Run
 from sandbox.values import NotPlainError, decode, encode
@@ -45,7 +44,7 @@ def plain_callback(function: Callable[..., object]) -> Callback:
             named: Any = decode(kwargs)
             return Returned(encode(function(*positional, **named)))
         except NotPlainError as error:
-            return Raised(NOT_PLAIN, str(error))
+            return Raised(type(error).__name__, str(error))
         except Exception as error:
             return Raised(type(error).__name__, str(error))
 

@@ -38,7 +38,11 @@ _INFINITY = float("inf")
 
 
 class NotPlainError(TypeError):
-    """The value, or the text, is not a plain value within the bounds; the message names the type or the bound."""
+    """The value, or the text, is not a plain value; the message names the type."""
+
+
+class BeyondBoundsError(NotPlainError):
+    """The value, or the text, is too long, too deep or has too many digits; the message names the bound."""
 
 
 def encode(value: object, max_bytes: int = MAX_BYTES) -> str:
@@ -51,7 +55,7 @@ def encode(value: object, max_bytes: int = MAX_BYTES) -> str:
 def decode(text: str, max_bytes: int = MAX_BYTES) -> object:
     """The value of a text. Raises NotPlainError for what `encode` would never write and for texts beyond the bounds."""
     if len(text) > max_bytes:
-        raise NotPlainError(f"the text has {len(text)} characters; at most {max_bytes} are read")
+        raise BeyondBoundsError(f"the text has {len(text)} characters; at most {max_bytes} are read")
     text = text.strip(" \n\r\t")
     try:
         tree, end = _scan(text, 0)
@@ -79,7 +83,7 @@ class _Output:
     def reserve(self, characters: int) -> None:
         self.left -= characters
         if self.left < 0:
-            raise NotPlainError(f"the value is longer than {self.max_bytes} characters of text")
+            raise BeyondBoundsError(f"the value is longer than {self.max_bytes} characters of text")
 
     def put(self, text: str) -> None:
         self.reserve(len(text))
@@ -89,7 +93,7 @@ class _Output:
 def _write(value: object, out: _Output, depth: int) -> None:
     kind = type(value)
     if depth > MAX_DEPTH:
-        raise NotPlainError(f"the value is nested deeper than {MAX_DEPTH}")
+        raise BeyondBoundsError(f"the value is nested deeper than {MAX_DEPTH}")
     writer = _WRITERS.get(kind)
     if writer is None:
         raise NotPlainError(f"{kind.__module__}.{kind.__qualname__} is not a plain type")
@@ -107,7 +111,7 @@ def _write_bool(value: bool, out: _Output, _: int) -> None:
 def _write_int(value: int, out: _Output, _: int) -> None:
     bits = value.bit_length()
     if bits > MAX_BITS:
-        raise NotPlainError(f"an int of {bits} bits; at most {MAX_BITS} are plain")
+        raise BeyondBoundsError(f"an int of {bits} bits; at most {MAX_BITS} are plain")
     out.put(str(value) if bits <= _PLAIN_BITS else f'{{"$int":"{value:#x}"}}')
 
 
@@ -216,7 +220,7 @@ _scan = make_scanner(_Context())  # pyright: ignore[reportArgumentType]  (typesh
 
 def _read(tree: object, depth: int) -> object:
     if depth > MAX_DEPTH:
-        raise NotPlainError(f"the value is nested deeper than {MAX_DEPTH}")
+        raise BeyondBoundsError(f"the value is nested deeper than {MAX_DEPTH}")
     if isinstance(tree, list):
         return [_read(item, depth + 1) for item in tree]
     if isinstance(tree, dict):
@@ -305,4 +309,4 @@ def _check_hashes(keys: list[object]) -> None:
     except TypeError as error:
         raise NotPlainError(f"a key or element cannot be hashed: {error}") from None
     if len(keys) - len(distinct) > _MAX_COLLISIONS:
-        raise NotPlainError(f"more than {_MAX_COLLISIONS} keys or elements with one hash")
+        raise BeyondBoundsError(f"more than {_MAX_COLLISIONS} keys or elements with one hash")

@@ -11,7 +11,7 @@ import os
 import sys
 
 from sandbox import frames
-from sandbox.values import NotPlainError, decode, encode
+from sandbox.values import BeyondBoundsError, NotPlainError, decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import NoReturn
 
-NOT_PLAIN = NotPlainError.__name__
-"""Type of the exception of a call whose result, or a callback's argument, is not a plain value."""
-NOT_DEFINED = "NotDefinedError"
-"""Type of the exception of a call to a function that the source does not define."""
-
+_NOT_PLAIN = (NotPlainError.__name__, BeyondBoundsError.__name__)
 _FILE = "program.py"
 _MESSAGE_CHARACTERS = 2000
 
@@ -103,13 +99,13 @@ def _serve_calls(source: str, callbacks: list[str], channel: int) -> NoReturn:
 def _answer(module: ModuleType, identity: str, function: str, args: str, kwargs: str) -> tuple[str, ...]:
     called = module.__dict__.get(function)
     if called is None:
-        return "raised", identity, NOT_DEFINED, f"the source does not define {function!r}"
+        return "raised", identity, frames.NOT_DEFINED, f"the source does not define {function!r}"
     try:
         value = called(*decode(args), **decode(kwargs))  # pyright: ignore[reportCallIssue, reportGeneralTypeIssues]
         sys.stdout.flush()
         return "returned", identity, encode(value)
     except NotPlainError as error:
-        return "raised", identity, NOT_PLAIN, _message(error)
+        return "raised", identity, type(error).__name__, _message(error)
     except BaseException as error:
         return "raised", identity, _builtin_name(error), _message(error)
 
@@ -129,7 +125,7 @@ def _callback(name: str, channel: int) -> Callable[..., object]:
 
 
 def _exception(name: str, message: str) -> Exception:
-    kind = TypeError if name == NOT_PLAIN else getattr(builtins, name, None)
+    kind = TypeError if name in _NOT_PLAIN else getattr(builtins, name, None)
     if isinstance(kind, type) and issubclass(kind, Exception):
         try:
             return kind(message)

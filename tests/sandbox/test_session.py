@@ -69,11 +69,15 @@ def test_the_source_is_a_module_that_is_not_main() -> None:
         ("raise Exception('x' * 5000)", "Exception", "x" * 2000),
         ("return object()", "NotPlainError", "builtins.object is not a plain type"),
         ("class I(int): pass\n return I(1)", "NotPlainError", "program.f.<locals>.I is not a plain type"),
-        ("return 'x' * (200 << 20)", "NotPlainError", "the value is longer than 4194304 characters of text"),
-        ("x = []\n for _ in range(10**5): x = [x]\n return x", "NotPlainError", "the value is nested deeper than 64"),
+        ("return 'x' * (200 << 20)", "BeyondBoundsError", "the value is longer than 4194304 characters of text"),
+        (
+            "x = []\n for _ in range(10**5): x = [x]\n return x",
+            "BeyondBoundsError",
+            "the value is nested deeper than 64",
+        ),
         (
             "x = [1]\n for _ in range(50): x = [x, x]\n return x",
-            "NotPlainError",
+            "BeyondBoundsError",
             "the value is longer than 4194304 characters of text",
         ),
         ("return f()", "RecursionError", "maximum recursion depth exceeded"),
