@@ -1,9 +1,8 @@
 """Celery's Redis transport, made to survive a restart of Redis while tasks run.
 
-Kombu 5.7 puts unacknowledged messages back into their queue when a channel closes. Where the channel closes because
-Redis went away, that step raises AttributeError and the worker dies with the tasks it runs; an acknowledgement that
-comes after the reconnection ends the same way. Here a closed channel leaves its messages where they are (the
-visibility time-out returns them) and can still acknowledge them.
+With kombu 5.7 a worker that loses Redis while it holds unacknowledged messages dies: the closing channel wants to put
+them back, and running tasks want to acknowledge them later, over a connection whose address is forgotten by then
+(AttributeError). Here a channel remembers the address.
 """
 
 from __future__ import annotations
@@ -14,13 +13,10 @@ from kombu.transport import redis
 
 
 class Channel(redis.Channel):
-    # kombu's name: whether closing the channel puts messages back
-    do_restore = False
-
     _parameters: dict[str, Any] | None = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """Where Redis is. Kept, for a closed channel has lost the connection that knows it."""
+        """Kombu's name: the arguments of a connection."""
         if asynchronous:
             return super()._connparams(asynchronous=True)
         if self._parameters is None:

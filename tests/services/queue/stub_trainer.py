@@ -1,6 +1,6 @@
 """A stand-in for `python -m trainer`: no model, only the behaviour that the training task must cope with.
 
-`job.json` has `stub = {steps, step_seconds, crashes, crash_code, refuse, ignore_sigterm}`. Each step appends its number and the
+`job.json` has `stub = {steps, step_seconds, crashes, crash_code, refuse, silent_seconds}`. Each step appends its number and the
 attempt's token to `steps.txt`, which is also its checkpoint.
 """
 
@@ -30,13 +30,16 @@ def main() -> int:
 
     def stop(*_: object) -> None:
         nonlocal stopped
-        stopped = not stub.get("ignore_sigterm")
+        stopped = True
 
     signal.signal(signal.SIGTERM, stop)
     if stub.get("refuse"):
         print("a line before the last", file=sys.stderr)
         print("loss.terms[0].type: unknown term 'grop'; known: grpo", file=sys.stderr)
         return 2
+    if "silent_seconds" in stub:
+        time.sleep(stub["silent_seconds"])
+        return 0
     store = JobStore(connect(os.environ["REDIS_URL"]))
     job_id, token = os.environ["ASSAY_JOB_ID"], int(os.environ["ASSAY_JOB_TOKEN"])
     crashes = run_dir / "crashes.txt"

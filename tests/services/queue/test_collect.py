@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -65,6 +64,9 @@ class StandInScorer(scoring_pb2_grpc.ScorerServicer):
     def __init__(self) -> None:
         self.items: list[Any] = []
 
+    def Describe(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return scoring_pb2.Description(name="length", checks_schema='{"properties": {"fails": {}}}')
+
     def ScoreBatch(self, request: Any, context: grpc.ServicerContext) -> Any:
         answer = scoring_pb2.ScoreBatchResponse()
         for item in request.items:
@@ -83,9 +85,8 @@ class StandInScorer(scoring_pb2_grpc.ScorerServicer):
 class Bench:
     """A test's collections, with the stand-ins behind them."""
 
-    def __init__(self, redis: Redis, server: EmbeddedRedis) -> None:
-        self.collections = Collections(redis, make_app(server.url))
-        self.policy, self.scorer = StandInPolicy(), StandInScorer()
+    def __init__(self, collections: Collections, policy: StandInPolicy, scorer: StandInScorer) -> None:
+        self.collections, self.policy, self.scorer = collections, policy, scorer
 
     def request(self, key: str, **changes: Any) -> CollectionRequest:
         fields: dict[str, Any] = {
@@ -105,29 +106,38 @@ class Bench:
         return list(self.collections.collect(keys, "run-1", timeout_seconds))
 
 
-@pytest.fixture
-def bench(redis: Redis, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    bench = Bench(redis, redis_server)
+@pytest.fixture(scope="module")
+def stand_ins(module_environment: pytest.MonkeyPatch) -> Iterator[tuple[StandInPolicy, StandInScorer]]:
+    policy, scorer = StandInPolicy(), StandInScorer()
     server = grpc.server(ThreadPoolExecutor(8))
-    rollout_pb2_grpc.add_RolloutServicer_to_server(bench.policy, server)
-    scoring_pb2_grpc.add_ScorerServicer_to_server(bench.scorer, server)
+    rollout_pb2_grpc.add_RolloutServicer_to_server(policy, server)
+    scoring_pb2_grpc.add_ScorerServicer_to_server(scorer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     for name in ("ROLLOUT", "LENGTH"):
-        monkeypatch.setenv(f"ASSAY_{name}_ADDRESS", f"127.0.0.1:{port}")
-    yield bench
-    bench.policy.hold.clear()
+        module_environment.setenv(f"ASSAY_{name}_ADDRESS", f"127.0.0.1:{port}")
+    yield policy, scorer
+    policy.hold.clear()
     server.stop(None).wait()
 
 
-def test_samples_come_back_scored(bench: Bench, start_worker, tmp_path: Path) -> None:
+@pytest.fixture
+def bench(stand_ins: tuple[StandInPolicy, StandInScorer], redis: Redis, redis_server: EmbeddedRedis) -> Bench:
+    policy, scorer = stand_ins
+    policy.hold.clear()
+    policy.asked.clear()
+    scorer.items.clear()
+    return Bench(Collections(redis, make_app(redis_server.url)), policy, scorer)
+
+
+def test_samples_come_back_scored(bench: Bench, workers: Any) -> None:
     prompts = [
         {"id": "p0", "domain": "words", "text": "abc", "checks": {"fails": "once"}},
         {"id": "p1", "domain": "words", "text": SECRET, "checks": {"fails": "always"}},
         {"id": "p2", "domain": "free", "text": "xyz"},
     ]
     bench.collections.enqueue(bench.request("k", prompts=prompts, reference_policy="anchor", scoring_attempts=2))
-    start_worker("rollouts")
+    worker = workers.one("rollouts")
     (experience,) = bench.collect("k")
     assert experience.error == ""
     first, second, third = experience.groups
@@ -143,38 +153,37 @@ def test_samples_come_back_scored(bench: Bench, start_worker, tmp_path: Path) ->
     assert experience.calls == {"rollout": 2, "length": 2}
     assert len({item.id for item in bench.scorer.items}) == 4
     assert experience.generate_seconds > 0 and experience.score_seconds > 0.2, "the pause before the second try counts"
-    assert SECRET not in (tmp_path / "worker-0.log").read_text()
+    assert SECRET not in worker.log
 
 
-def test_a_collection_that_fails_says_why_and_names_no_prompt(bench: Bench, start_worker, tmp_path: Path) -> None:
-    start_worker("rollouts")
+def test_a_collection_that_fails_says_why_and_names_no_prompt(bench: Bench, workers: Any) -> None:
+    worker = workers.one("rollouts")
     prompts = [{"id": "p0", "domain": "words", "text": SECRET}]
     bench.collections.enqueue(bench.request("a", policy="nobody", prompts=prompts))
     bench.collections.enqueue(bench.request("b", scorers={"words": ["unheard_of"]}, prompts=prompts))
     errors = {experience.key: experience.error for experience in bench.collect("a", "b")}
     assert "NOT_FOUND: no policy 'nobody'" in errors["a"]
     assert errors["b"].startswith("the collector failed with ")
-    assert SECRET not in "".join(errors.values()) + (tmp_path / "worker-0.log").read_text()
+    assert SECRET not in "".join(errors.values()) + worker.log
 
 
-def test_a_killed_worker_s_collection_comes_once(bench: Bench, start_worker, redis: Redis) -> None:
+def test_a_killed_worker_s_collection_comes_once(bench: Bench, workers: Any, redis: Redis) -> None:
     bench.policy.hold.set()
-    worker = start_worker("rollouts")
+    worker = workers.one("rollouts")
     bench.collections.enqueue(bench.request("k"))
     while not bench.policy.asked:
         time.sleep(0.02)
     worker.kill()
-    worker.wait()
     bench.policy.hold.clear()
-    start_worker("rollouts")
+    workers.one("rollouts")
     (experience,) = bench.collect("k")
     assert len(experience.groups) == 1 and len(bench.policy.asked) == 2
     nothing_more(bench, redis)
 
 
-def test_deliveries_of_one_key_make_one_experience(bench: Bench, start_worker, redis: Redis) -> None:
+def test_deliveries_of_one_key_make_one_experience(bench: Bench, workers: Any, redis: Redis) -> None:
     bench.policy.hold.set()
-    start_worker("rollouts")
+    workers.one("rollouts")
     for _ in range(3):
         bench.collections.enqueue(bench.request("k"))
     time.sleep(2.5)  # longer than the visibility time-out: the first message is delivered again as well
@@ -186,9 +195,9 @@ def test_deliveries_of_one_key_make_one_experience(bench: Bench, start_worker, r
     assert len(bench.collect("k")) == 1, "a trainer that asks again after taking it gets it again"
 
 
-def test_redis_may_restart_during_a_collection(bench: Bench, start_worker, redis_server: EmbeddedRedis) -> None:
+def test_redis_may_restart_during_a_collection(bench: Bench, workers: Any, redis_server: EmbeddedRedis) -> None:
     bench.policy.hold.set()
-    worker = start_worker("rollouts")
+    worker = workers.one("rollouts")
     bench.collections.enqueue(bench.request("k"))
     while not bench.policy.asked:
         time.sleep(0.02)
@@ -198,7 +207,7 @@ def test_redis_may_restart_during_a_collection(bench: Bench, start_worker, redis
     assert [experience.error for experience in bench.collect("k")] == [""]
     bench.collections.enqueue(bench.request("l"))
     assert len(bench.collect("l")) == 1
-    assert worker.poll() is None
+    assert worker.process.poll() is None
 
 
 def nothing_more(bench: Bench, redis: Redis) -> None:

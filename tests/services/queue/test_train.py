@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -51,11 +52,18 @@ class Queue:
         return [event.what.state for event in self.store.events(job_id, count=5000) if isinstance(event.what, Job)]
 
 
+@pytest.fixture(scope="module")
+def runs(module_environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of all tests of this file, made by the stub."""
+    runs = tmp_path_factory.mktemp("runs")
+    module_environment.setenv("ASSAY_TRAINER_COMMAND", shlex.join(STUB))
+    module_environment.setenv("ASSAY_RUNS_DIR", str(runs))
+    module_environment.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    return runs
+
+
 @pytest.fixture
-def queue(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setenv("ASSAY_TRAINER_COMMAND", shlex.join(STUB))
-    monkeypatch.setenv("ASSAY_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+def queue(runs: Path, redis: Redis, redis_server: EmbeddedRedis) -> Queue:
     return Queue(redis, redis_server)
 
 
@@ -63,37 +71,36 @@ def steps(job: Job) -> list[int]:
     return [int(line.split()[0]) for line in (Path(job.run_dir) / "steps.txt").read_text().splitlines()]
 
 
-def test_a_job_runs_to_its_end(queue: Queue, start_worker, tmp_path: Path) -> None:
-    job_id = queue.submit(steps=3)
-    start_worker("training")
-    job = queue.ended(job_id)
-    assert (job.state, job.message, job.step, job.total_steps, job.attempts) == (JobState.SUCCEEDED, "", 3, 3, 1)
-    assert job.run_dir == str(tmp_path / "runs" / job_id)
-    assert json.loads((Path(job.run_dir) / "job.json").read_text()) == job.config
-    assert queue.log(job_id) == ["goes on from step 0", "all done"]
-    assert "all done" in (Path(job.run_dir) / "trainer.log").read_text()
-    assert queue.states(job_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
-
-
-def test_what_becomes_of_refused_crashing_and_cancelled_jobs(queue: Queue, start_worker) -> None:
-    start_worker("training")
+def test_what_becomes_of_good_refused_and_crashing_jobs(queue: Queue, workers: Any, runs: Path) -> None:
+    good = queue.submit(steps=3)
     refused = queue.submit(refuse=True)
     twice = queue.submit(crashes=2, steps=4)
     thrice = queue.submit(crashes=3, steps=4, crash_code=-signal.SIGKILL)
+    workers.one("training")
+
+    job = queue.ended(good)
+    assert (job.state, job.message, job.step, job.total_steps, job.attempts) == (JobState.SUCCEEDED, "", 3, 3, 1)
+    assert job.run_dir == str(runs / good)
+    assert json.loads((Path(job.run_dir) / "job.json").read_text()) == job.config
+    assert queue.log(good) == ["goes on from step 0", "all done"]
+    assert "all done" in (Path(job.run_dir) / "trainer.log").read_text()
+    assert queue.states(good) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+
     job = queue.ended(refused)
     assert (job.state, job.attempts) == (JobState.FAILED, 1)
     assert job.message == "loss.terms[0].type: unknown term 'grop'; known: grpo"
+
     job = queue.ended(twice)
     assert (job.state, job.attempts, job.failures, steps(job)) == (JobState.SUCCEEDED, 3, 2, [1, 2, 3, 4])
     assert queue.log(twice).count("RuntimeError: out of luck") == 2
+
     job = queue.ended(thrice)
-    assert (job.state, job.attempts) == (JobState.FAILED, 3)
+    assert (job.state, job.attempts, steps(job)) == (JobState.FAILED, 3, [1, 2, 3])
     assert job.message == "the trainer died by SIGKILL in attempt 3: RuntimeError: out of luck"
-    assert steps(job) == [1, 2, 3]
 
 
-def test_cancel_stops_a_running_job_with_a_checkpoint_and_a_queued_one_at_once(queue: Queue, start_worker) -> None:
-    start_worker("training")
+def test_cancel_stops_a_running_job_with_a_checkpoint_and_a_queued_one_at_once(queue: Queue, workers: Any) -> None:
+    workers.one("training")
     running = queue.submit(steps=10_000, step_seconds=0.05)
     queue.wait(running, lambda job: job.step >= 2)
     queued = queue.submit(steps=1)
@@ -107,36 +114,36 @@ def test_cancel_stops_a_running_job_with_a_checkpoint_and_a_queued_one_at_once(q
     assert queue.store.get(queued).attempts == 0, "the message of a cancelled job does nothing"
 
 
-def test_a_killed_worker_takes_its_trainer_along_and_the_job_goes_on(queue: Queue, start_worker) -> None:
-    worker = start_worker("training")
-    job_id = queue.submit(steps=20, step_seconds=0.1)
+def test_a_killed_worker_takes_its_trainer_along_and_the_job_goes_on(queue: Queue, workers: Any) -> None:
+    worker = workers.one("training")
+    job_id = queue.submit(steps=30, step_seconds=0.1)
     job = queue.wait(job_id, lambda job: job.step >= 3)
     trainer = int((Path(job.run_dir) / "pid.txt").read_text())
     worker.kill()
-    worker.wait()
-    start_worker("training")
     wait_gone(trainer)
+    assert len(steps(job)) < 30
+    workers.one("training")
     job = queue.ended(job_id)
     assert (job.state, job.attempts, job.failures) == (JobState.SUCCEEDED, 2, 1)
-    assert steps(job) == list(range(1, 21)), "every step once"
+    assert steps(job) == list(range(1, 31)), "every step once"
 
 
-def test_a_worker_that_is_told_to_end_puts_its_job_back(queue: Queue, start_worker) -> None:
-    worker = start_worker("training")
+def test_a_worker_that_is_told_to_end_puts_its_job_back(queue: Queue, workers: Any) -> None:
+    worker = workers.one("training")
     job_id = queue.submit(steps=20, step_seconds=0.1)
     queue.wait(job_id, lambda job: job.step >= 3)
-    worker.terminate()
-    assert worker.wait() == 0
+    worker.process.terminate()
+    assert worker.process.wait() == 0
     job = queue.store.get(job_id)
     assert (job.state, job.failures) == (JobState.QUEUED, 0)
     assert "stopped with a checkpoint" in queue.log(job_id)
-    start_worker("training")
+    workers.one("training")
     job = queue.ended(job_id)
     assert (job.state, job.attempts, steps(job)) == (JobState.SUCCEEDED, 2, list(range(1, 21)))
 
 
-def test_redis_may_restart_while_a_job_runs(queue: Queue, start_worker, redis_server: EmbeddedRedis) -> None:
-    worker = start_worker("training")
+def test_redis_may_restart_while_a_job_runs(queue: Queue, workers: Any, redis_server: EmbeddedRedis) -> None:
+    worker = workers.one("training")
     job_id = queue.submit(steps=30, step_seconds=0.1)
     queue.wait(job_id, lambda job: job.step >= 3)
     os.kill(redis_server.pid, signal.SIGKILL)
@@ -146,36 +153,41 @@ def test_redis_may_restart_while_a_job_runs(queue: Queue, start_worker, redis_se
     job = queue.ended(job_id)
     assert (job.state, job.attempts, steps(job)) == (JobState.SUCCEEDED, 1, list(range(1, 31)))
     assert queue.ended(queue.submit(steps=1)).state == JobState.SUCCEEDED, "the same worker takes the next job"
-    assert worker.poll() is None
+    assert worker.process.poll() is None
 
 
-def test_a_second_delivery_stands_by_while_the_first_runs(queue: Queue, start_worker, redis: Redis) -> None:
-    start_worker("training")
-    start_worker("training")
-    job_id = queue.submit(steps=30, step_seconds=0.1)
+def test_a_second_delivery_stands_by_and_takes_over(queue: Queue, workers: Any, redis: Redis) -> None:
+    first = workers.one("training")
+    job_id = queue.submit(steps=40, step_seconds=0.1)
     queue.wait(job_id, lambda job: job.step >= 1)
+    second = workers.another("training")
     publish_job(queue.app, job_id)
+    while "received" not in second.log:
+        time.sleep(0.02)
     other = queue.submit(steps=1)
     assert queue.ended(other).state == JobState.SUCCEEDED, "the copy that stands by does not occupy the second worker"
+    assert queue.store.get(job_id).attempts == 1
+    first.kill()
     job = queue.ended(job_id)
-    assert (job.state, job.attempts, steps(job)) == (JobState.SUCCEEDED, 1, list(range(1, 31)))
+    assert (job.state, job.attempts, steps(job)) == (JobState.SUCCEEDED, 2, list(range(1, 41)))
     while redis.llen("training") or redis.hlen("unacked"):
         time.sleep(0.05)
 
 
-def test_a_worker_that_slept_through_its_lease_writes_nothing(queue: Queue, start_worker, tmp_path: Path) -> None:
-    sleeper = start_worker("training")
-    job_id = queue.submit(steps=30, step_seconds=0.1)
-    queue.wait(job_id, lambda job: job.step >= 1)
-    os.kill(sleeper.pid, signal.SIGSTOP)
-    start_worker("training")
-    queue.wait(job_id, lambda job: job.attempts == 2)
-    os.kill(sleeper.pid, signal.SIGCONT)
-    job = queue.ended(job_id)
-    assert (job.state, job.attempts, steps(job)) == (JobState.SUCCEEDED, 2, list(range(1, 31)))
-    while "another worker has taken the job over" not in (tmp_path / "worker-0.log").read_text():
+def test_a_worker_that_slept_through_its_lease_ends_its_trainer_and_writes_nothing(queue: Queue, workers: Any) -> None:
+    sleeper = workers.one("training")
+    job_id = queue.submit(silent_seconds=5)
+    job = queue.wait(job_id, lambda job: (Path(job.run_dir) / "pid.txt").exists() if job.run_dir else False)
+    old_trainer = int((Path(job.run_dir) / "pid.txt").read_text())
+    sleeper.process.send_signal(signal.SIGSTOP)
+    workers.another("training")
+    running = queue.wait(job_id, lambda job: job.attempts == 2)
+    sleeper.process.send_signal(signal.SIGCONT)
+    while "another worker has taken the job over" not in sleeper.log:
         time.sleep(0.05)
-    assert queue.store.get(job_id) == job
+    wait_gone(old_trainer)
+    assert queue.store.get(job_id) == running
+    assert queue.ended(job_id).state == JobState.SUCCEEDED
 
 
 def wait_gone(pid: int) -> None:
