@@ -6,6 +6,7 @@ WORKDIR /assay
 COPY pyproject.toml constraints.txt README.md ./
 RUN pip install --no-cache-dir --constraint constraints.txt '.[services]'
 COPY protos protos
+COPY sandbox sandbox
 COPY services services
 USER 10001:10001
 EXPOSE 50052 51052

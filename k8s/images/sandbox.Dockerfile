@@ -6,8 +6,8 @@ WORKDIR /assay
 COPY pyproject.toml constraints.txt README.md ./
 RUN pip install --no-cache-dir --constraint constraints.txt '.[services]'
 COPY protos protos
-COPY services services
 COPY sandbox sandbox
+COPY services services
 USER 10001:10001
 EXPOSE 50055 51055
 CMD ["python", "-m", "services.sandbox", "--host", "0.0.0.0"]

@@ -87,7 +87,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if shutil.which("kubectl") is None:
             metafunc.parametrize(fixture, [pytest.param(None, marks=NO_KUBECTL)])
         else:
-            metafunc.parametrize(fixture, list(SOURCES[fixture]()), ids=lambda document: f"{document.kind}-{document.name}")
+            metafunc.parametrize(fixture, list(SOURCES[fixture]()), ids=lambda found: f"{found.kind}-{found.name}")
 
 
 @pytest.fixture
