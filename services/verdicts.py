@@ -114,10 +114,10 @@ def check_outcome(outcome: object, components: Mapping[str, Component]) -> Outco
         component = components.get(name)
         if component is None:
             return _defect(f"returned component {name!r}, which it does not declare; declared: {', '.join(components)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             return _defect(f"component {name!r} is not a number")
-        if not component.low <= value <= component.high:
-            return _defect(f"component {name!r} is outside {component.low:g} to {component.high:g}")
+        if not component.low <= value <= component.high:  # NaN as well
+            return _defect(f"component {name!r} is not within {component.low:g} to {component.high:g}")
     return outcome
 
 

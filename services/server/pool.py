@@ -336,7 +336,7 @@ class _Worker:
             self._reply.set_exception(WorkerDiedError())
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
+        with suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):  # the end, or a broken channel
             while True:
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 reply = json.loads(await reader.readexactly(length))

@@ -59,7 +59,7 @@ def test_the_ready_file_tells_where_a_serving_service_is(start_service):
 
 
 def test_sigterm_lets_a_running_call_end_and_refuses_new_ones(ring):
-    service, folder, channel, call = ring("--rings", "1.5")
+    service, folder, channel, call = ring("--rings", "1.5", "--grace", "600")
     watched = []
     watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="assay.v1.Scorer"))
     thread = threading.Thread(target=lambda: watched.extend(_statuses(watch)))
@@ -183,7 +183,7 @@ def test_two_services_do_not_share_a_port(start_service):
     ],
 )
 def test_a_scorer_that_cannot_be_served_is_named(start_service, scorer, complaint):
-    service = start_service("services.scorer", *scorer, wait=False)
+    service = start_service("services.scorer", "--workers", "1", *scorer, wait=False)
     assert service.process.wait(30) == 2
     assert complaint in service.log.strip().splitlines()[-1]
     assert not service.ready_file.exists()
