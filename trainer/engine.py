@@ -82,12 +82,15 @@ class Engine:
     """A policy under a DeepSpeed optimizer. Every method is a collective: all ranks call it."""
 
     def __init__(self, policy: Policy, config: EngineConfig, group: RankGroup) -> None:
-        """Raises EngineConfigError. Builds a small C++ extension at the first use on a machine (seconds)."""
+        """Raises EngineConfigError."""
         # Named, so that DeepSpeed need not look for one and warn about what it finds.
         os.environ.setdefault("DS_ACCELERATOR", group.device.type)
         with _silence():
             import deepspeed
 
+        # DeepSpeed's all-reduce through shared memory is a C++ extension that takes minutes to build at the first use
+        # on a machine; gloo, which it falls back to, needs no compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self._config, self._group = config, group
         matrices = [p for p in policy.parameters() if p.dim() > 1]
         others = [p for p in policy.parameters() if p.dim() <= 1]

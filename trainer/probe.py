@@ -50,7 +50,7 @@ def _probe(term: Term, step: int, total_steps: int) -> None:
         raise TermError(f"term {term.name!r}: {type(error).__name__}: {error}{hint}") from error
     gradient = _gradient(value, batch)
     _require(
-        term, bool(value.isfinite()), f"its value on ordinary tokens is {float(value)}", "look for a division by 0"
+        term, bool(value.isfinite()), f"its value on ordinary tokens is {value.item()}", "look for a division by 0"
     )
     _require(
         term,
@@ -66,7 +66,7 @@ def _probe(term: Term, step: int, total_steps: int) -> None:
 
 def _probe_user(term: Term, function: LossFunction, kwargs: Mapping[str, Any], batch: PackedBatch) -> None:
     def loss(inputs: LossInputs) -> float:
-        return float(checked_loss(function(inputs, **kwargs)))
+        return checked_loss(function(inputs, **kwargs)).item()
 
     def same(left: float, right: float) -> bool:
         return abs(left - right) <= TOLERANCE * max(1.0, abs(right))
