@@ -164,8 +164,8 @@ async def _run(name: str, register: Register, options: argparse.Namespace, inter
         await service.server.start()
         started = True
         await service.tell_started()
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)  # noqa: S104
-        _write_ready_file(service, f"{host}:{port}", f"{host}:{metrics_port}", stack)
+        host: str = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host) or options.host  # noqa: S104
+        _write_ready_file(service, _address(host, port), _address(host, metrics_port), stack)
         await service.draining.wait()
         await _drain(service, hurry)
 
@@ -175,10 +175,10 @@ def _listen(service: Service, stack: AsyncExitStack) -> tuple[int, int]:
     options = service.options
     variable = f"ASSAY_{service.name.upper()}"
     try:
-        port = service.server.add_insecure_port(f"{options.host}:{options.port}")
+        port = service.server.add_insecure_port(_address(options.host, options.port))
     except RuntimeError as error:
         raise StartError(
-            f"cannot listen on {options.host}:{options.port}; is it taken? Give another by --port or {variable}_PORT, "
+            f"cannot listen on {_address(options.host, options.port)}; is it taken? Give another by --port or {variable}_PORT, "
             f"or another address by --host or {variable}_HOST"
         ) from error
     wanted = options.metrics_port
@@ -188,12 +188,16 @@ def _listen(service: Service, stack: AsyncExitStack) -> tuple[int, int]:
         metrics, _thread = start_http_server(wanted, addr=options.host)
     except (OSError, OverflowError) as error:
         raise StartError(
-            f"cannot listen on {options.host}:{wanted} for metrics ({error}); give another port by --metrics-port or "
+            f"cannot listen on {_address(options.host, wanted)} for metrics ({error}); give another port by --metrics-port or "
             f"{variable}_METRICS_PORT, 0 for any"
         ) from error
     stack.callback(metrics.server_close)
     stack.callback(metrics.shutdown)
     return port, metrics.server_port
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _write_ready_file(service: Service, address: str, metrics_address: str, stack: AsyncExitStack) -> None:

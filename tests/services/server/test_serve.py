@@ -126,6 +126,14 @@ def test_a_signal_while_it_starts_ends_it(start_service):
     assert not service.ready_file.exists()
 
 
+def test_a_signal_while_workers_load_leaves_none(start_service, wait_until_gone):
+    service = start_service("services.scorer", "--scorer", "puppet:Slow", "--workers", "2", wait=False)
+    while len(workers := service.workers()) < 2:
+        time.sleep(0.02)
+    assert service.end() == 0
+    wait_until_gone(workers)
+
+
 def test_flags_come_from_the_environment_and_flags_win(start_service, monkeypatch):
     monkeypatch.setenv("ASSAY_SCORER_RINGS", "-1")
     refused = start_service("bell", wait=False)
