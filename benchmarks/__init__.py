@@ -1,0 +1,1 @@
+"""Programs that measure what the README claims, and the tables they printed."""
