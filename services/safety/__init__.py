@@ -1,0 +1,1 @@
+"""The safety service: toxicity, personal data and refusals in responses."""
