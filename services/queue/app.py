@@ -33,9 +33,10 @@ def make_app(url: str) -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        broker_transport="services.queue.transport:Transport",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # With it on, kombu 5.7 kills a worker that loses Redis while it holds messages: closing the channel wants to
+        # put them back over a connection whose address is forgotten by then (AttributeError).
         worker_enable_remote_control=False,
         broker_transport_options={
             "visibility_timeout": visibility_timeout_seconds(),

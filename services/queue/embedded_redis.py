@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import importlib.util
 import os
@@ -30,8 +29,15 @@ from services.server.parent import watch_parent
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _PORT_TRIES = 5
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+
+# Becomes the server after it has asked the kernel for SIGTERM when its parent ends (PR_SET_PDEATHSIG is 1). A program
+# of its own, because code between fork and exec is not safe in a process with threads, least of all with gRPC's.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class EmbeddedRedisError(RuntimeError):
@@ -128,16 +134,13 @@ class EmbeddedRedis:
             with log.open("wb") as output:
                 # the server inherits the lock and so holds it for as long as it lives, whoever dies before it
                 process = subprocess.Popen(
-                    [server_binary(), "-"],
+                    [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(server_binary()), "-"],
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
                     cwd=self._state_dir,
                     pass_fds=[lock],
-                    preexec_fn=_end_with_parent,
                 )
-        except OSError as error:
-            raise EmbeddedRedisError(f"cannot run the embedded redis-server: {error.strerror}") from error
         finally:
             os.close(lock)
         self._process = process
@@ -200,10 +203,6 @@ def _lock(path: Path) -> int:
                 os.close(descriptor)
                 raise EmbeddedRedisError(f"another redis-server uses {path.parent}: stop it first") from None
             time.sleep(0.05)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> None:

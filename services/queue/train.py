@@ -63,6 +63,7 @@ def train(worker: TrainingWorker, job_id: str) -> None:
     with worker.leases.hold(f"job:{job_id}") as lease:
         if lease is None:
             # somebody works on it; this message becomes the one that takes over should they die
+            log.info("another worker has the job; standing by", job_id=job_id)
             worker.stand_by(job_id)
             return
         run_dir = runs_dir() / job_id

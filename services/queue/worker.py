@@ -7,7 +7,9 @@ worker once its tasks have ended; a training task then asks its trainer to write
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -64,7 +66,7 @@ def main() -> None:
     else:
         register_rollouts(app, url)
     worker: Any = app.Worker(
-        hostname=f"{options.queue}-{os.getpid()}@%h",
+        hostname=f"{options.queue}-{os.getpid()}@{socket.gethostname()}",
         pool_cls="threads",
         concurrency=concurrency,
         queues=[options.queue],
@@ -125,8 +127,11 @@ def _publish(store: JobStore, app: Celery) -> None:
 
 
 def _prepare(queue: str, ready_file: Path | None) -> threading.Event:
-    """Connects Celery's signals; the event is set when the worker was told to end."""
+    """Settles Celery's logs and signals; the event is set when the worker was told to end."""
     stopping = threading.Event()
+    # a line for each message received and each task done: the tasks have better ones
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Celery complains about root because of pickle, which is off, and about a default of its next version
     warnings.filterwarnings("ignore", category=SecurityWarning)
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)

@@ -74,6 +74,14 @@ def test_without_the_wheel_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
         embedded_redis.server_binary()
 
 
+def test_a_binary_that_cannot_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = tmp_path / "redis-server"
+    binary.write_text("not a program")
+    monkeypatch.setattr(embedded_redis, "server_binary", lambda: binary)
+    with pytest.raises(EmbeddedRedisError, match=r"ended with 1: PermissionError: .*"):
+        EmbeddedRedis(tmp_path / "state", port=_free_port()).start()
+
+
 def test_as_a_process_it_leaves_no_server_behind_when_killed(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     command = [sys.executable, "-m", "services.queue.embedded_redis", "--port", "0", "--ready-file", ready]

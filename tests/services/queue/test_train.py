@@ -162,7 +162,7 @@ def test_a_second_delivery_stands_by_and_takes_over(queue: Queue, workers: Any, 
     queue.wait(job_id, lambda job: job.step >= 1)
     second = workers.another("training")
     publish_job(queue.app, job_id)
-    while "received" not in second.log:
+    while "standing by" not in second.log:
         time.sleep(0.02)
     other = queue.submit(steps=1)
     assert queue.ended(other).state == JobState.SUCCEEDED, "the copy that stands by does not occupy the second worker"
