@@ -9,7 +9,8 @@ import grpc
 import grpc.aio
 
 from services.addresses import RETRY_AFTER
-from services.server.pool import PoolDownError, PoolFullError, WorkerPool
+from services.server.errors import PoolDownError, PoolFullError
+from services.server.pool import WorkerPool
 
 
 @asynccontextmanager

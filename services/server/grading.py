@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.server.pool import CallFailedError, CallTimeoutError, PoolDownError, WorkerDiedError, WorkerPool
+from services.server.errors import CallFailedError, CallTimeoutError, PoolDownError, WorkerDiedError
+from services.server.pool import WorkerPool
 from services.verdicts import ErrorReason, ItemError, Outcome, Verdict
 
 LATE = ItemError(ErrorReason.DEADLINE, "the call's deadline passed before this item had a verdict")

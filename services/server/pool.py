@@ -14,52 +14,26 @@ and another one is started. There is no fork and no shared memory; the processes
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-from services.server.errors import StartError
-from services.server.frames import LENGTH, encode_frame
+from services.server.errors import (
+    CallFailedError,
+    CallTimeoutError,
+    PoolDownError,
+    PoolFullError,
+    StartError,
+    WorkerDiedError,
+)
+from services.server.frames import encode_frame
 from services.server.logs import get_logger
 from services.server.metrics import ITEMS_IN_FLIGHT, QUEUE_LENGTH, WORKER_RESTARTS, WORKERS_READY
+from services.server.worker_process import WorkerProcess
 
-RETRY_AFTER_SECONDS = 0.5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
-
-
-class PoolFullError(Exception):
-    """As much is taken in as `limit` allows; try again after `retry_after_seconds`."""
-
-    retry_after_seconds = RETRY_AFTER_SECONDS
-
-
-class PoolDownError(Exception):
-    """No worker process is alive and none could be started; the pool goes on trying."""
-
-
-class CallTimeoutError(Exception):
-    """The call took longer in its worker than it may; the worker was killed."""
-
-
-class WorkerDiedError(Exception):
-    """The worker ended in the middle of the call, by itself or by somebody's signal."""
-
-
-class CallFailedError(Exception):
-    """The method raised. `type_name` names the exception; `message` is its text and may quote the payload."""
-
-    def __init__(self, type_name: str, message: str) -> None:
-        super().__init__(type_name)
-        self.type_name = type_name
-        self.message = message
 
 
 class WorkerPool:
@@ -90,9 +64,9 @@ class WorkerPool:
         self._start_timeout_seconds = start_timeout_seconds
         self._on_health = on_health
         self._admitted = 0
-        self._idle: deque[_Worker] = deque()
-        self._waiting: deque[asyncio.Future[_Worker]] = deque()
-        self._workers: set[_Worker] = set()
+        self._idle: deque[WorkerProcess] = deque()
+        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._workers: set[WorkerProcess] = set()
         self._broken: set[int] = set()
         self._supervisors: list[asyncio.Task[None]] = []
 
@@ -127,8 +101,8 @@ class WorkerPool:
     def admit(self, count: int = 1) -> Iterator[None]:
         """Takes in `count` items for as long as the block runs.
 
-        Raises PoolFullError when that would be more than `limit` (an empty pool takes in any number), PoolDownError when there
-        are no workers.
+        Raises PoolFullError when that would be more than `limit` (an empty pool takes in any number), PoolDownError
+        when there are no workers.
         """
         if len(self._broken) == self.size:
             raise PoolDownError
@@ -162,7 +136,7 @@ class WorkerPool:
         self._give(worker)
         return _result(reply)
 
-    async def _take(self) -> _Worker:
+    async def _take(self) -> WorkerProcess:
         if len(self._broken) == self.size:
             raise PoolDownError
         with QUEUE_LENGTH.track_inprogress():
@@ -171,8 +145,8 @@ class WorkerPool:
                 if not worker.gone.is_set():
                     return worker
 
-    async def _wait(self) -> _Worker:
-        place: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
+    async def _wait(self) -> WorkerProcess:
+        place: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
             return await place
@@ -181,7 +155,7 @@ class WorkerPool:
                 self._give(place.result())
             raise
 
-    def _give(self, worker: _Worker) -> None:
+    def _give(self, worker: WorkerProcess) -> None:
         """Hands a worker that is free to the first call that waits."""
         while self._waiting:
             place = self._waiting.popleft()
@@ -196,7 +170,7 @@ class WorkerPool:
             if not place.done():
                 place.set_exception(PoolDownError())
 
-    async def _supervise(self, slot: int, worker: _Worker) -> None:
+    async def _supervise(self, slot: int, worker: WorkerProcess) -> None:
         """Keeps one worker alive. Pauses grow only while workers end without having done anything."""
         failures = 0
         while True:
@@ -227,12 +201,12 @@ class WorkerPool:
         if was_down != is_down and self._on_health is not None:
             await self._on_health(not is_down)
 
-    async def _launch(self) -> _Worker:
+    async def _launch(self) -> WorkerProcess:
         """A worker that is ready for calls. Raises StartError."""
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel()).lower()
         hello = encode_frame({"factory": self.factory, "kwargs": self.kwargs, "log_level": level})
         try:
-            worker = await _Worker.spawn(on_reaped=self._workers.discard)
+            worker = await WorkerProcess.spawn(on_reaped=self._workers.discard)
         except OSError as error:
             raise StartError(f"cannot start a worker process: {error}") from error
         self._workers.add(worker)
@@ -265,87 +239,3 @@ def _result(reply: dict[str, Any]) -> Any:
     if "error" in reply:
         raise CallFailedError(reply["error"]["type"], reply["error"]["message"])
     return reply["result"]
-
-
-class _Worker:
-    """One child process. `gone` is set when it takes no more calls, `reaped` when the process has ended.
-
-    `calls` counts what it was asked since it was ready; `cause` says why it is gone.
-    """
-
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        on_reaped: Callable[[_Worker], None],
-    ) -> None:
-        self.pid = process.pid
-        self.exit_code: int | None = None
-        self.gone = asyncio.Event()
-        self.reaped = asyncio.Event()
-        self.cause = "died"
-        self.calls = 0
-        self._writer = writer
-        self._reply: asyncio.Future[dict[str, Any]] | None = None
-        self._tasks = (asyncio.create_task(self._listen(reader)), asyncio.create_task(self._reap(process, on_reaped)))
-
-    @classmethod
-    async def spawn(cls, on_reaped: Callable[[_Worker], None]) -> _Worker:
-        ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-u", "-m", "services.server.worker", str(theirs.fileno())),
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,  # stderr: what a scorer prints must not disturb whoever reads the service's stdout
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
-            except BaseException:
-                writer.close()
-                raise
-        return cls(process, reader, writer, on_reaped)
-
-    async def ask(self, frame: bytes) -> dict[str, Any]:
-        """Sends an encoded message and returns the answer. Raises WorkerDiedError."""
-        if self.gone.is_set():
-            raise WorkerDiedError
-        self.calls += 1
-        self._reply = asyncio.get_running_loop().create_future()
-        with suppress(ConnectionError):  # `_listen` sees the end as well and says so
-            self._writer.write(frame)
-            await self._writer.drain()
-        return await self._reply
-
-    def kill(self, cause: str) -> None:
-        """Kills the process and everything in its group."""
-        if not self.gone.is_set():
-            self.cause = cause
-            self._end()
-
-    def _end(self) -> None:
-        if self.gone.is_set():  # the process id may belong to somebody else by now
-            return
-        self.gone.set()
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._writer.close()
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(WorkerDiedError())
-
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):  # the end, or a broken channel
-            while True:
-                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                reply = json.loads(await reader.readexactly(length))
-                if self._reply is not None and not self._reply.done():
-                    self._reply.set_result(reply)
-        self._end()
-
-    async def _reap(self, process: asyncio.subprocess.Process, on_reaped: Callable[[_Worker], None]) -> None:
-        self.exit_code = await process.wait()
-        self._end()
-        self.reaped.set()
-        on_reaped(self)

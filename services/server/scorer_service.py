@@ -17,11 +17,12 @@ import grpc.aio
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.addresses import MAX_MESSAGE_BYTES
 from services.server.admission import admission
+from services.server.errors import PoolDownError, PoolFullError
 from services.server.grading import Grader
 from services.server.logs import get_logger
 from services.server.metrics import ITEMS
 from services.server.options import ServiceParser
-from services.server.pool import PoolDownError, PoolFullError, WorkerPool
+from services.server.pool import WorkerPool
 from services.server.scorer_host import MAX_ITEM_SECONDS
 from services.server.serve import Service, serve
 from services.verdicts import Component, ErrorReason, ItemError, Outcome

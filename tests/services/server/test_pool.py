@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.server.errors import StartError
-from services.server.pool import (
+from services.server.errors import (
     CallFailedError,
     CallTimeoutError,
     PoolDownError,
     PoolFullError,
+    StartError,
     WorkerDiedError,
-    WorkerPool,
 )
+from services.server.pool import WorkerPool
 
 ROOT = Path(__file__).parents[3]
 
