@@ -24,12 +24,18 @@ _FILE = "program.py"
 _MESSAGE_CHARACTERS = 2000
 
 
-def run(job: bytes, channel: int) -> None:
-    """Executes a job `["program", source]` or `["session", source, callback...]`; ends the process or returns."""
-    kind, source, *callbacks = frames.unpack(job, frames.MAX_JOB_BYTES)
-    _hide_sandbox()
+def prepare(job: bytes) -> list[str]:
+    """Reads a job, `["program", source]` or `["session", source, callback...]`, and writes its source where it runs."""
+    fields = frames.unpack(job, frames.MAX_JOB_BYTES)
     with open(_FILE, "w", encoding="utf-8", errors="surrogatepass") as file:
-        file.write(source)
+        file.write(fields[1])
+    return fields
+
+
+def run(job: list[str], channel: int) -> None:
+    """Executes a job that was prepared; returns at the end of a program, never from a session."""
+    kind, source, *callbacks = job
+    _hide_sandbox()
     if kind == "program":
         _run_program(source, channel)
     else:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import os
 import resource
-import sys
 
 from sandbox import frames
 from sandbox.inside import harness, jail, keeper, kernel, namespaces
@@ -22,7 +21,6 @@ from sandbox.inside.namespaces import NAMESPACES, OWN_USER, USER_NAMESPACE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
 
 _CHANNEL = 63
 """Where the program's channel lies: the last descriptor it can have."""
@@ -64,13 +62,16 @@ class Launch:
 def main(arguments: list[str]) -> None:
     launch = Launch(arguments)
     try:
-        _run(launch)
+        job = _confine(launch)
     except Exception as error:
         launch.tell("broken", f"{type(error).__name__}: {error}")
         os._exit(1)
+    os.close(launch.report)
+    harness.run(job, _CHANNEL)
 
 
-def _run(launch: Launch) -> None:
+def _confine(launch: Launch) -> list[str]:
+    """Takes the layers. Returns only in the program's process, with its job; the keeper ends here."""
     # A /proc from before the namespaces: the keeper reads process times there, the uid maps are written there.
     os.chdir("/proc")
     kernel.forbid_new_privileges()
@@ -79,18 +80,18 @@ def _run(launch: Launch) -> None:
         launch.take(NAMESPACES, namespaces.enter)
     if NAMESPACES not in launch.layers:
         launch.take(USER_NAMESPACE, namespaces.enter_with_user)
-    confined = bool(launch.layers)
-    if confined:
+    has_namespaces = bool(launch.layers)
+    if has_namespaces:
         _go_on_as_first_process(launch)
         launch.take(jail.JAIL, lambda: jail.enter(launch.scratch))
     else:
         kernel.adopt_orphans()
     program = os.fork()
     if program == 0:
-        _become_program(launch, own_id)
+        return _become_program(launch, own_id)
     kernel.forbid_tracing()
     os.close(launch.channel)  # so that the owner sees it close when the program closes it
-    kept = keeper.keep(program, launch.control, launch.cpu_seconds, launch.wall_seconds, confined)
+    kept = keeper.keep(program, launch.control, launch.cpu_seconds, launch.wall_seconds, has_namespaces)
     numbers = (kept.cpu_seconds, kept.wall_seconds, kept.peak_bytes)
     launch.tell("ended", str(kept.status), kept.cause, *map(str, numbers))
     os._exit(0)
@@ -107,36 +108,38 @@ def _go_on_as_first_process(launch: Launch) -> None:
     kernel.die_with_parent()
 
 
-def _become_program(launch: Launch, own_id: int) -> NoReturn:
-    """The child's way into confinement; after the report is closed nothing of the sandbox's is in its reach."""
-    try:
-        os.setsid()
-        with open("self/oom_score_adj", "w") as file:
-            file.write("1000")
-        job = _read_all(launch.job)
-        if jail.JAIL in launch.layers:
-            os.chdir(jail.WORK_DIRECTORY)
-        else:
-            os.chdir(launch.scratch)
-        if os.geteuid() == 0:
-            launch.take(OWN_USER, lambda: namespaces.become(own_id))
-        kernel.drop_capabilities()
-        kernel.die_with_parent()
-        if not os.access(os.__file__, os.R_OK):
-            raise PermissionError(
-                f"the program's user cannot read {os.__file__}; use an interpreter that everybody can read"
-            )
-        _limit(launch)
-        launch.tell("confined", *launch.layers)
-    except Exception as error:
-        launch.tell("broken", f"{type(error).__name__}: {error}")
-        os._exit(1)
-    for descriptor in (launch.job, launch.report, launch.control, launch.scratch_parent):
+def _become_program(launch: Launch, own_id: int) -> list[str]:
+    """The child's way into confinement. Returns the job; of the sandbox's only the report is then still open."""
+    os.setsid()
+    with open("self/oom_score_adj", "w") as file:
+        file.write("1000")
+    os.chdir(jail.WORK_DIRECTORY if jail.JAIL in launch.layers else launch.scratch)
+    if os.geteuid() == 0:
+        launch.take(OWN_USER, lambda: namespaces.become(own_id))
+    kernel.drop_capabilities()
+    kernel.die_with_parent()
+    if not os.access(os.__file__, os.R_OK):
+        raise PermissionError(
+            f"the program's user cannot read {os.__file__}; use an interpreter that everybody can read"
+        )
+    job = harness.prepare(_read_all(launch.job))
+    _close_descriptors(launch)
+    _limit(launch)
+    launch.tell("confined", *launch.layers)
+    return job
+
+
+def _close_descriptors(launch: Launch) -> None:
+    """Closes what the program must not have, and moves its channel to where no other descriptor will be."""
+    for descriptor in (launch.job, launch.control, launch.scratch_parent):
         os.close(descriptor)
-    os.dup2(launch.channel, _CHANNEL, inheritable=False)
-    os.close(launch.channel)
-    harness.run(job, _CHANNEL)
-    sys.exit(0)
+    if launch.report == _CHANNEL:
+        launch.report = os.dup(launch.report)
+    if launch.channel == _CHANNEL:
+        os.set_inheritable(_CHANNEL, False)
+    else:
+        os.dup2(launch.channel, _CHANNEL, inheritable=False)
+        os.close(launch.channel)
 
 
 def _read_all(descriptor: int) -> bytes:

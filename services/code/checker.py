@@ -112,8 +112,6 @@ def _judge(outcome: CallOutcome, checker_end: RunResult, candidate_end: RunResul
 def _judge_raised(outcome: Raised, candidate: _Candidate) -> Judgement:
     if outcome.type in _TESTS_FAULT and outcome.type not in candidate.raised:
         raise BadItemError(f"checks.test: check(candidate) raised {outcome.type}, which the candidate did not raise")
-    if outcome.type == NOT_DEFINED:
-        raise BadItemError("checks.test does not define check(candidate)")
     evidence = {"calls": str(candidate.calls), "raised": f"{outcome.type}: {outcome.message}".removesuffix(": ")}
     for kind, message in candidate.raised.items():
         evidence[f"candidate raised {kind}"] = message

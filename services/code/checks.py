@@ -13,6 +13,7 @@ Arguments and expected values are JSON; what JSON has not (a tuple, a set, bytes
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +23,7 @@ from sandbox.results import MIN_MEMORY_BYTES, Limits
 from sandbox.values import NotPlainError, from_json
 
 _DEFAULTS = Limits()
+_DEFINES_CHECK = re.compile(r"^(?:def|class)\s+check\b|^check\s*=", re.MULTILINE)
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -95,9 +97,11 @@ class CodeChecks(BaseModel):
             raise ValueError(f"entry_point must be the name of the function that {kind} is about")
         if kind != "cases":
             self._refuse(kind, "compare")
-        if kind == "test":
+        if self.test is not None:
             self._refuse(kind, "score")
             self._refuse(kind, "tolerance")
+            if not _DEFINES_CHECK.search(self.test):
+                raise ValueError("test must define check(candidate)")
         if kind == "cases" and self.tolerance is not None and self.compare != "tokens":
             raise ValueError('tolerance needs compare = "tokens", which tells where a number begins and ends')
         return self

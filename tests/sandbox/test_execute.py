@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,20 @@ def test_runs_leave_no_descriptors_behind() -> None:
 
     before, after = asyncio.run(main())
     assert after == before
+
+
+@pytest.mark.parametrize("first_free", range(55, 65))
+def test_any_numbers_of_descriptors_do(first_free: int) -> None:
+    """The program's channel has a number of its own, which the owner's descriptors may have as well."""
+    fillers = []
+    while not fillers or fillers[-1] < first_free - 1:
+        fillers.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        raised = run("raise ValueError('told')")
+    finally:
+        for descriptor in fillers:
+            os.close(descriptor)
+    assert (raised.ending, raised.detail) == (Ending.RAISED, "ValueError: told")
 
 
 @pytest.mark.parametrize("field", ["cpu_seconds", "wall_seconds", "memory_bytes", "output_bytes"])

@@ -220,9 +220,9 @@ def test_a_flood_of_equal_hashes_is_refused_at_once() -> None:
     prime = (1 << 61) - 1
     for tag in ("$set", "$frozenset"):
         with pytest.raises(NotPlainError, match="one hash"):
-            decode(json.dumps({tag: [{"$int": hex(prime * i)} for i in range(1, 60_000)]}))
+            decode(json.dumps({tag: [{"$int": hex(prime * i)} for i in range(1, 5_000)]}))
     with pytest.raises(NotPlainError, match="one hash"):
-        decode(json.dumps({"$dict": [[{"$tuple": [{"$int": hex(prime * i)}]}, 0] for i in range(1, 60_000)]}))
+        decode(json.dumps({"$dict": [[{"$tuple": [{"$int": hex(prime * i)}]}, 0] for i in range(1, 5_000)]}))
 
 
 def test_ordinary_collisions_are_read() -> None:

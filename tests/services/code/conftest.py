@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.code.scorer import CodeScorer
+from services.verdicts import Item, Outcome, Verdict
+
+ROOT = Path(__file__).resolve().parents[3]
+
+Judge = Callable[..., Verdict]
+
+
+@pytest.fixture(scope="module")
+def sandbox_address(start_service: Any) -> str:
+    """A sandbox service that runs."""
+    return start_service("services.sandbox", "--workers", "2").address
+
+
+@pytest.fixture(scope="module")
+def scorer(sandbox_address: str) -> Iterator[CodeScorer]:
+    """A scorer that calls it, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_SANDBOX_ADDRESS", sandbox_address)
+        yield CodeScorer()
+
+
+@pytest.fixture
+def judge(scorer: CodeScorer) -> Callable[..., Outcome]:
+    """The outcome of one response."""
+
+    def outcome(response: str, prompt: str = "", timeout_seconds: float = 30.0, **checks: Any) -> Outcome:
+        return scorer.score([Item("item", prompt, response, checks, timeout_seconds=timeout_seconds)])[0]
+
+    return outcome
+
+
+@pytest.fixture
+def judge_many(scorer: CodeScorer) -> Callable[[Sequence[Item]], dict[str, Outcome]]:
+    """The outcomes of many items by id, four at a time."""
+
+    def outcomes(items: Sequence[Item]) -> dict[str, Outcome]:
+        with ThreadPoolExecutor(4) as threads:
+            found = threads.map(lambda item: scorer.score([item])[0], items)
+            return {item.id: outcome for item, outcome in zip(items, found, strict=True)}
+
+    return outcomes
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the data sets; skips where there is none."""
+    folder = Path(os.environ.get("ASSAY_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}; ASSAY_DATA names the folder")
+    return folder
