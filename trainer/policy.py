@@ -96,7 +96,7 @@ def load_policy(directory: Path, *, gradient_checkpointing: bool = False) -> Pol
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {directory}: cannot be loaded: {error}") from error
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return Policy(model)
 
 
