@@ -97,7 +97,7 @@ def load_policy(
         tokenizer=tokenizer,
         settings=settings,
         stop_ids=_stop_ids(model, tokenizer),
-        max_positions=getattr(model.config, "max_position_embeddings", None),
+        max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         vocabulary=vocabulary,
         version=version,
         path=str(directory),

@@ -43,6 +43,8 @@ class TransformersEngine:
 
     def __init__(self, max_policies: int, max_batch_sequences: int, dtype: str, device: str) -> None:
         transformers_logging.disable_progress_bar()
+        transformers_logging.disable_default_handler()
+        transformers_logging.enable_propagation()  # to the service's own handler, which writes JSON
         self._max_policies = max_policies
         self._max_rows = max_batch_sequences
         self._device = _device(device)

@@ -52,7 +52,7 @@ def sampling(**changes: Any) -> dict[str, Any]:
 
 def started(start_service: Callable[..., Any], *flags: str) -> Any:
     """A rollout service that is ready, however long it takes to import torch on a busy machine."""
-    service = start_service("services.rollout", "--metrics-port", "0", "--grace", "0", *flags, wait=False)
+    service = start_service("services.rollout", "--metrics-port", "0", *flags, wait=False)
     while not service.ready_file.exists() and service.process.poll() is None:
         time.sleep(0.05)
     service.wait_until_ready()

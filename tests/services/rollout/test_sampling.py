@@ -73,8 +73,8 @@ def test_every_draw_is_a_token_of_the_nucleus(
     sampling = Sampling(temperature=temperature, top_p=top_p)
     token = int(draw(torch.tensor([logits]), torch.tensor([uniform], dtype=torch.float64), sampling)[0])
     assert 0 <= token < len(logits)
-    scaled = (torch.tensor(logits) - max(logits)).double() / temperature
-    more_probable = scaled.softmax(0)[scaled > scaled[token]].sum()
+    probabilities = ((torch.tensor(logits) - torch.tensor(logits).max()).double() / temperature).softmax(0)
+    more_probable = probabilities[probabilities > probabilities[token]].sum()
     assert top_p in (0, 1) or more_probable < top_p + 1e-12
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import Gemma2Config, GPT2Config, MistralConfig, Qwen2Config
 
 from services.rollout.engine import EngineError, EngineFault, FinishReason, Prompt, Sampling, TokenSequence
 from services.rollout.transformers_engine import TransformersEngine
@@ -16,6 +17,7 @@ from tests.services.rollout.tiny_model import (
     VOCABULARY,
     load_plain,
     plain_logprobs,
+    save_other_architecture,
     save_tiny_model,
     tiny_tokenizer,
 )
@@ -54,6 +56,47 @@ def test_logprobs_of_samples_equal_a_plain_forward_pass(engine: TransformersEngi
             expected = plain_logprobs(model, prompt.prompt_token_ids, completion.token_ids)
             torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-5, rtol=0)
             assert completion.policy_version == 3
+
+
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.2,
+    "eos_token_id": EOS_ID,
+}
+ARCHITECTURES = {
+    "grouped queries": Qwen2Config(**SMALL, num_key_value_heads=2, max_position_embeddings=128),
+    "a sliding window": MistralConfig(**SMALL, num_key_value_heads=2, max_position_embeddings=128, sliding_window=6),
+    "some layers with a sliding window": Gemma2Config(
+        **SMALL, num_key_value_heads=1, head_dim=8, max_position_embeddings=128, sliding_window=6
+    ),
+    "learned positions": GPT2Config(
+        vocab_size=VOCABULARY,
+        n_positions=128,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        initializer_range=0.2,
+        eos_token_id=EOS_ID,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_other_architectures_are_sampled_and_scored_right(tmp_path: Path, kind: str) -> None:
+    engine = engine_with(save_other_architecture(tmp_path, ARCHITECTURES[kind]))
+    model = load_plain(tmp_path)
+    results = engine.generate("policy", PROMPTS, 3, Sampling(max_new_tokens=20, seed=1), 0, never)
+    for prompt in results:
+        sequences = [TokenSequence(prompt.prompt_token_ids, each.token_ids) for each in prompt.completions]
+        scored = engine.logprobs("policy", sequences, never).sequences
+        for sequence, completion, values in zip(sequences, prompt.completions, scored, strict=True):
+            expected = plain_logprobs(model, sequence.prompt_token_ids, sequence.completion_token_ids)
+            torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(torch.tensor(values), expected, atol=1e-5, rtol=0)
 
 
 def test_given_tokens_are_scored_as_by_a_plain_forward_pass(engine: TransformersEngine, model_dir: Path) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 SPECIALS = ["<pad>", "<s>", "</s>"]
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz +-*/=()\n"
@@ -52,6 +59,14 @@ def save_tiny_model(
     with torch.no_grad():
         model.model.norm.weight.mul_(flat)
     model.save_pretrained(directory)
+    tiny_tokenizer().save_pretrained(directory)
+    return directory
+
+
+def save_other_architecture(directory: Path, config: PreTrainedConfig) -> Path:
+    """Saves a random model of any architecture with the tiny tokenizer. Returns the directory."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     tiny_tokenizer().save_pretrained(directory)
     return directory
 
