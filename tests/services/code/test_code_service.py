@@ -1,0 +1,133 @@
+"""The code service as a process, over its port, with a sandbox service behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from services.client.scoring import ScoringClient
+from services.verdicts import ErrorReason, Item, ItemError, Outcome, Verdict
+
+
+@pytest.fixture(scope="module")
+def code_service(start_service: Any, sandbox_address: str) -> Any:
+    return start_service("services.code", "--workers", "2", ASSAY_SANDBOX_ADDRESS=sandbox_address)
+
+
+@pytest.fixture
+def score(code_service: Any) -> Callable[[Sequence[Item]], dict[str, Outcome]]:
+    def outcomes(items: Sequence[Item]) -> dict[str, Outcome]:
+        with ScoringClient("code", code_service.address) as client:
+            return client.score(items, timeout_seconds=240)
+
+    return outcomes
+
+
+def test_it_describes_itself(code_service: Any) -> None:
+    with ScoringClient("code", code_service.address) as client:
+        description = client.describe()
+    assert {component.name for component in description.components} == {"code/tests", "code/compiles", "code/format"}
+    assert set(description.checks_schema["properties"]) >= {"cases", "calls", "test", "entry_point"}
+
+
+def test_the_three_kinds_in_one_batch(score: Callable[[Sequence[Item]], dict[str, Outcome]]) -> None:
+    stub = "def double(n):\n"
+    outcomes = score(
+        [
+            Item("program", "", "print(2 * int(input()))", {"cases": [{"stdin": "4\n", "stdout": "8\n"}]}),
+            Item("calls", stub, "    return 2 * n", {"entry_point": "double", "calls": [{"args": [4], "expected": 8}]}),
+            Item("test", stub, "    return n", {"entry_point": "double", "test": "def check(c): assert c(4) == 8"}),
+            Item("misfit", stub, "    return n", {"entry_point": "double"}),
+        ]
+    )
+    labels = {name: outcome.label for name, outcome in outcomes.items() if isinstance(outcome, Verdict)}
+    assert labels == {"program": "pass", "calls": "pass", "test": "fail"}
+    misfit = outcomes["misfit"]
+    assert isinstance(misfit, ItemError)
+    assert misfit.reason is ErrorReason.INVALID_ITEM
+    assert "exactly one of cases, calls, test" in misfit.message
+
+
+def test_humaneval(score: Callable[[Sequence[Item]], dict[str, Outcome]], data: Path) -> None:
+    """Every canonical solution passes, and no body that returns None does."""
+    rows = [json.loads(line) for line in (data / "humaneval.jsonl").read_text().splitlines()]
+    items = []
+    for row in rows:
+        checks = {"entry_point": row["entry_point"], "test": row["test"]}
+        for kind, body in (("canonical", row["canonical_solution"]), ("none", "    return None\n")):
+            items.append(Item(f"{kind} {row['task_id']}", row["prompt"], body, checks))
+    outcomes = score(items)
+    labels: dict[str, set[str]] = {"canonical": set(), "none": set()}
+    for name, outcome in outcomes.items():
+        assert isinstance(outcome, Verdict), (name, outcome)
+        labels[name.partition(" ")[0]].add(outcome.label)
+    assert len(rows) == 82
+    assert labels == {"canonical": {"pass"}, "none": {"fail"}}
+
+
+def test_a_cancelled_batch_kills_its_runs(code_service: Any, sandbox_address: str, token: str) -> None:
+    """The caller goes, so the worker, its sandbox call and the program go."""
+    sleeper = Item(
+        "sleeper",
+        "",
+        f"import time\ntime.sleep(50)\n# {token}",
+        {"cases": [{"stdout": ""}], "cpu_seconds": float(token)},
+    )
+    client = ScoringClient("code", code_service.address)
+    calling = threading.Thread(target=client.score, args=([sleeper], 60.0))
+    calling.start()
+    wait_until(lambda: runs_with(token))
+    client.close()
+    calling.join(30)
+    wait_until(lambda: not runs_with(token))
+
+
+def test_a_sandbox_that_dies_in_mid_run_is_no_verdict(start_service: Any) -> None:
+    sandbox = start_service("services.sandbox")
+    code = start_service("services.code", "--workers", "1", ASSAY_SANDBOX_ADDRESS=sandbox.address)
+    found: dict[str, Outcome] = {}
+    item = Item("item", "", "import time\ntime.sleep(50)", {"cases": [{"stdout": ""}]})
+    with ScoringClient("code", code.address) as client:
+        calling = threading.Thread(target=lambda: found.update(client.score([item], 60.0)))
+        calling.start()
+        wait_until(lambda: psutil.Process(sandbox.process.pid).children())
+        sandbox.process.kill()
+        calling.join(60)
+    outcome = found["item"]
+    assert isinstance(outcome, ItemError)
+    assert outcome.reason is ErrorReason.UNAVAILABLE
+
+
+def test_what_people_wrote_is_not_logged(
+    code_service: Any, score: Callable[[Sequence[Item]], dict[str, Outcome]]
+) -> None:
+    marker = f"secret{time.monotonic_ns()}"
+    source = f"def f(n): raise ValueError('{marker}')"
+    checks = {"entry_point": "f", "test": f"def check(c): assert c('{marker}') == '{marker}'"}
+    (outcome,) = score([Item("item", f"# {marker}", source, checks, trace_id="trace-7")]).values()
+    assert isinstance(outcome, Verdict)
+    assert marker not in code_service.log
+    assert any(event.get("trace_id") == "trace-7" for event in code_service.events)
+
+
+@pytest.fixture
+def token() -> str:
+    return f"1.{time.monotonic_ns() % 10**9}7"
+
+
+def runs_with(token: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["cmdline"]) if token in (process.info["cmdline"] or ())]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
