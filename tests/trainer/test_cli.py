@@ -1,0 +1,122 @@
+"""The command line: help a newcomer can use, refusals with exit code 2, scores of a real service."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("ASSAY_DATA") or ROOT.parent / "shared" / "data")
+
+
+def assay(*arguments, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "trainer.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def lines(done):
+    assert done.stdout, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("command", ["up", "run", "check", "submit", "status", "watch", "logs", "cancel", "score"])
+def test_every_command_is_in_the_overview_and_explains_itself(command):
+    overview, help_text = assay("--help"), assay(command, "--help")
+    assert command in overview.stdout
+    assert help_text.returncode == 0
+    assert "Usage: assay " + command in help_text.stdout
+
+
+def test_check_names_every_problem_of_a_job_file(tmp_path):
+    (tmp_path / "job.toml").write_text('[job]\nname = "x"\nsead = 1\n[optim]\nsteps = -1\n')
+    done = assay("check", tmp_path / "job.toml")
+    assert done.returncode == 2
+    for part in ("job.sead: ", "did you mean 'seed'", "optim.steps: ", "-1", "rollout: is missing"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "logs", "cancel"])
+def test_asking_where_nothing_runs_says_how_to_start_it(command, tmp_path):
+    arguments = [] if command == "status" else ["some-job"]
+    done = assay(command, *arguments, "--state-dir", tmp_path)
+    assert done.returncode == 2
+    assert "assay up" in done.stderr
+
+
+def test_a_job_service_that_is_away_is_named():
+    done = assay("status", "--address", "127.0.0.1:1")
+    assert done.returncode == 2
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_scores_of_a_file_good_rows_and_bad(tmp_path):
+    rows = [
+        {"id": "right", "response": "The answer is 18", "answer": "18", "expected": True},
+        {"id": "wrong", "response": "#### 17", "answer": "18", "expected": False},
+        {"id": "unscored", "response": "#### 17", "expected": True},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*map(json.dumps, rows), "{not json"]))
+    done = assay("score", "-d", "math", tmp_path / "rows.jsonl", "--check", "gold=answer", "--json")
+    right, wrong, unscored, broken, sums, agreements = lines(done)
+    assert right["components"]["math/correctness"] == 1.0
+    assert wrong["components"]["math/correctness"] == 0.0
+    assert "'answer'" in unscored["error"]["message"]
+    assert broken["error"]["message"] == "line 4 is not JSON"
+    assert (sums["scored"], sums["missing"]) == (2, 2)
+    assert agreements == {"agreements": 2, "of": 3, "disagreed": ["unscored"]}
+    assert done.returncode == 1
+
+
+def test_a_scorer_of_the_users_own_by_import_path(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"response": "short", "keywords": ["long"]}))
+    scorer = "brevity=examples.scorers.brevity:Brevity"
+    done = assay("score", "-d", "brevity", tmp_path / "rows.jsonl", "--json", "--scorer", scorer)
+    assert lines(done)[0]["components"] == {"brevity/short": 1.0, "brevity/keywords": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["-d", "poetry", "rows.jsonl"], "poetry"),
+        (["-d", "math", "absent.jsonl"], "cannot be read"),
+        (["-d", "math", "rows.jsonl", "--check", "golld=answer"], "golld"),
+        (["-d", "math", "rows.jsonl", "--check", "gold"], "NAME=VALUE"),
+        (["-d", "mine", "rows.jsonl", "--scorer", "mine=nowhere.mod:Class"], "nowhere"),
+        (["-d", "math", "rows.jsonl", "--scorer", "math=a.b:C"], "taken"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, arguments, part):
+    (tmp_path / "rows.jsonl").write_text('{"response": "1"}\n')
+    done = assay("score", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}")
+def test_real_solutions_agree_with_their_labels(tmp_path):
+    rows = (DATA / "gsm8k_solutions.jsonl").read_text().splitlines()
+    done = assay("score", "-d", "math", DATA / "gsm8k_solutions.jsonl", "--json")
+    assert lines(done)[-1] == {"agreements": len(rows), "of": len(rows), "disagreed": []}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}")
+@pytest.mark.parametrize(
+    ("arguments", "label"), [(["--response", "canonical_solution"], "pass"), (["--response-text", "    return None"], "fail")]
+)
+def test_real_programs_pass_and_empty_ones_do_not(arguments, label):
+    rows = (DATA / "humaneval.jsonl").read_text().splitlines()
+    done = assay("score", "-d", "code", DATA / "humaneval.jsonl", "--json", *arguments)
+    assert lines(done)[-1]["labels"] == {label: len(rows)}
