@@ -197,6 +197,7 @@ class Stack:
         return {
             # several processes share the machine: more threads in each would only fight
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "OMP_WAIT_POLICY": "PASSIVE",
             "ASSAY_RUNS_DIR": str(self._runs_dir),
             "ASSAY_EXIT_WITH_PARENT": "1",
             **environment,
