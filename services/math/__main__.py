@@ -1,12 +1,10 @@
 """Serves the mathematics scorer: `python -m services.math`."""
 
-from services.server.scorer_service import INTERFACE, scorer_service
-from services.server.serve import serve
+from services.server.scorer_service import serve_scorer
 
 if __name__ == "__main__":
-    serve(
+    serve_scorer(
         "math",
-        lambda service: scorer_service(service, "services.math.scorer:MathScorer", {}),
-        interfaces=[INTERFACE],
+        "services.math.scorer:MathScorer",
         about="Scores the final answers of solutions to mathematical problems.",
     )

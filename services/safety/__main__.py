@@ -1,12 +1,11 @@
 """Serves the safety scorer: `python -m services.safety`."""
 
-from services.server.scorer_service import INTERFACE, scorer_service
-from services.server.serve import serve
+from services.server.scorer_service import serve_scorer
 
 if __name__ == "__main__":
-    serve(
+    serve_scorer(
         "safety",
-        lambda service: scorer_service(service, "services.safety.scorer:SafetyScorer", {}),
-        interfaces=[INTERFACE],
+        "services.safety.scorer:SafetyScorer",
         about="Scores responses for toxicity, personal data and refusals.",
+        workers=1,  # each holds a model of its own
     )

@@ -54,9 +54,9 @@ class SafetyScorer:
     batch_size = 32
     timeout_seconds = 10.0
 
-    def __init__(self, threads: int = 1) -> None:
-        """Loads the models, with `threads` of torch in this process; takes some seconds and about 500 MB."""
-        self._toxicity = ToxicityModel(Embedder(threads=threads))
+    def __init__(self) -> None:
+        """Loads the models; takes some seconds and about 500 MB."""
+        self._toxicity = ToxicityModel(Embedder())
 
     def score(self, items: Sequence[Item]) -> list[Outcome]:
         """One verdict for each item; never an error."""
