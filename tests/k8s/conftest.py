@@ -79,7 +79,12 @@ def servers() -> Iterator[Document]:
     return (d for d in pods() if any(port["name"] == "grpc" for port in d.main.get("ports", [])))
 
 
-SOURCES = {"document": documents, "pod": pods, "server": servers}
+def runners() -> Iterator[Document]:
+    """The pods that run a module of ours by itself, not through a shell."""
+    return (document for document in pods() if document.main["command"][:2] == ["python", "-m"])
+
+
+SOURCES = {"document": documents, "pod": pods, "server": servers, "runner": runners}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
