@@ -25,9 +25,13 @@ from services.server.pool import WorkerPool
 ROOT = Path(__file__).parents[3]
 
 
+def path_with(folder: Path) -> str:
+    return os.pathsep.join([str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")])
+
+
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
+    monkeypatch.setenv("PYTHONPATH", path_with(Path(__file__).parent))
 
 
 @asynccontextmanager
@@ -195,7 +199,7 @@ def test_a_factory_that_cannot_be_used_is_named_at_start(factory, kwargs, messag
 
 def test_a_module_that_misses_another_is_told_apart(tmp_path, monkeypatch):
     (tmp_path / "needy.py").write_text("import no_such_library\n")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
+    monkeypatch.setenv("PYTHONPATH", path_with(tmp_path))
     with pytest.raises(StartError, match="importing needy needs module 'no_such_library'"):
         asyncio.run(WorkerPool("needy:X", size=1).start())
 

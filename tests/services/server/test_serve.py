@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.server.options import service_parser
 
+ROOT = Path(__file__).parents[3]
 ASK = scoring_pb2.DescribeRequest()
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -226,8 +227,8 @@ def test_a_service_ends_with_its_parent(tmp_path, wait_until_gone):
     ready = tmp_path / "ready"
     flags = ["-m", "services.scorer", "--scorer", "puppet:Puppet", "--port", "0", "--workers", "1", "--ready-file", str(ready)]
     script = f"import subprocess, sys; subprocess.run([sys.executable, *{flags!r}])"
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here.parents[2]}{os.pathsep}{here}", "ASSAY_EXIT_WITH_PARENT": "1"}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/services/server"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "ASSAY_EXIT_WITH_PARENT": "1"}
     with subprocess.Popen([sys.executable, "-c", script], env=environment) as parent:
         while not ready.exists():
             time.sleep(0.02)
