@@ -7,6 +7,7 @@ with `$`:
     {"$tuple": [1, 2]}         {"$set": [1, 2]}              {"$frozenset": [1, 2]}
     {"$bytes": "00ff"}         {"$complex": [0.0, 1.0]}      {"$int": "0x..."} (an int of more than 64 bits)
     {"$float": "nan"}          ("inf", "-inf")               {"$dict": [[key, value], ...]} (any plain keys)
+    {"$str": "eda080"} (a str with halves of surrogate pairs, as UTF-8 would write them, since JSON joins two halves)
 
 A dict one of whose string keys starts with `$` is written as `$dict`. Sets are written in the order of their elements'
 texts, dicts in their own order. Only the exact types count: an instance of a subclass is refused, so no method of the
@@ -129,7 +130,18 @@ def _write_str(value: str, out: _Output, _: int) -> None:
     # Looked at before it is escaped: the copy of a string of gigabytes would take the memory before the bound is met.
     if len(value) > out.left:
         out.reserve(len(value))
-    out.put(_quote(value))
+    out.put(_quote(value) if _is_unicode(value) else f'{{"$str":"{value.encode("utf-8", "surrogatepass").hex()}"}}')
+
+
+def _is_unicode(value: str) -> bool:
+    """Whether a string is free of halves of surrogate pairs."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_bytes(value: bytes, out: _Output, _: int) -> None:
@@ -168,7 +180,7 @@ def _write_set(value: set[object] | frozenset[object], out: _Output, depth: int)
 
 
 def _write_dict(value: dict[object, object], out: _Output, depth: int) -> None:
-    plain = all(type(key) is str and not key.startswith("$") for key in value)
+    plain = all(type(key) is str and not key.startswith("$") and _is_unicode(key) for key in value)
     out.put("{" if plain else '{"$dict":[')
     for index, (key, item) in enumerate(value.items()):
         if index:
@@ -269,6 +281,13 @@ def _read_bytes(text: str) -> bytes:
         raise NotPlainError("the text of a '$bytes' is not hexadecimal") from None
 
 
+def _read_str(text: str) -> str:
+    try:
+        return bytes.fromhex(text).decode("utf-8", "surrogatepass")
+    except ValueError:
+        raise NotPlainError("the text of a '$str' is not UTF-8 in hexadecimal") from None
+
+
 def _read_complex(items: list[Any]) -> complex:
     if len(items) != 2 or not all(type(item) is float for item in items):
         raise NotPlainError("a '$complex' is not two floats")
@@ -283,7 +302,12 @@ def _read_set(items: list[object]) -> set[object]:
     return elements
 
 
-_TEXT_READERS: dict[str, Callable[[str], object]] = {"$int": _read_int, "$float": _read_float, "$bytes": _read_bytes}
+_TEXT_READERS: dict[str, Callable[[str], object]] = {
+    "$int": _read_int,
+    "$float": _read_float,
+    "$bytes": _read_bytes,
+    "$str": _read_str,
+}
 _LIST_READERS: dict[str, Callable[[list[Any]], object]] = {
     "$tuple": tuple,
     "$set": _read_set,

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.code.answer import compose, defines, find_code, preamble
 
+# On a busy machine anything may take long.
+CALMLY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 STUB = 'import math\n\ndef helper(x):\n    return x\n\ndef f(x):\n    """Squares."""\n'
 
 
@@ -33,6 +35,7 @@ def test_the_code_of_a_response(response: str, code: str, fenced: bool, bare: bo
     assert (answer.code, answer.fenced, answer.bare) == (code, fenced, bare)
 
 
+@CALMLY
 @given(st.text(alphabet="`~ \nabc", max_size=200))
 def test_any_response_has_an_answer(response: str) -> None:
     answer = find_code(response, "f")

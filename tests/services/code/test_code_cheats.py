@@ -15,7 +15,7 @@ from services.verdicts import Item, Outcome, Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
 NUMBERS = (3, -7, 12)
-LIMITS = {"cpu_seconds": 0.5, "memory_bytes": 300 << 20}
+LIMITS = {"cpu_seconds": 0.3, "memory_bytes": 300 << 20}
 CHECKS = {
     "program": {"cases": [{"stdin": f"{n}\n", "stdout": f"{n * n}\n"} for n in NUMBERS], **LIMITS},
     "function": {"entry_point": "solve", "calls": [{"args": [n], "expected": n * n} for n in NUMBERS], **LIMITS},

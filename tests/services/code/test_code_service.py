@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,12 @@ def test_a_cancelled_batch_kills_its_runs(code_service: Any, sandbox_address: st
         f"import time\ntime.sleep(50)\n# {token}",
         {"cases": [{"stdout": ""}], "cpu_seconds": float(token)},
     )
-    client = ScoringClient("code", code_service.address)
-    calling = threading.Thread(target=client.score, args=([sleeper], 60.0))
-    calling.start()
-    wait_until(lambda: runs_with(token))
-    client.close()
-    calling.join(30)
+    with ScoringClient("code", code_service.address) as client, ThreadPoolExecutor(1) as threads:
+        scoring = threads.submit(client.score, [sleeper], 4.0)
+        wait_until(lambda: runs_with(token))
+        outcome = scoring.result()["sleeper"]
+    assert isinstance(outcome, ItemError)
+    assert outcome.reason is ErrorReason.DEADLINE
     wait_until(lambda: not runs_with(token))
 
 

@@ -194,7 +194,7 @@ def test_pairs_of_sessions_do_not_wait_for_each_other(client: SandboxClient) -> 
 def test_a_full_service_refuses_with_a_hint(start_service: Any) -> None:
     service = start_service("services.sandbox", "--workers", "1", "--queue-limit", "1", "--max-sessions", "1")
     with SandboxClient(service.address) as client, ThreadPoolExecutor(2) as threads:
-        sleeper = [Program("import time; time.sleep(2)")]
+        sleeper = [Program("import time; time.sleep(1)")]
         running = [threads.submit(client.execute, sleeper, 30) for _ in range(2)]
         wait_until(lambda: psutil.Process(service.process.pid).children())
         with pytest.raises(ServiceUnavailableError) as caught:
