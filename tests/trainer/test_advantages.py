@@ -82,7 +82,11 @@ def test_a_component_of_weight_zero_may_be_missing():
 
 
 def test_drop_group_drops_the_whole_group_and_no_other():
-    rows = [*completions([1.0, 0.0]), *completions([1.0, 0.0], "q"), ScoredCompletion("q", {}, frozenset({"math/correct"}))]
+    rows = [
+        *completions([1.0, 0.0]),
+        *completions([1.0, 0.0], "q"),
+        ScoredCompletion("q", {}, frozenset({"math/correct"})),
+    ]
     seen = compute_advantages(rows, {"math/correct": 1.0}, missing="drop_group")
     assert seen.kept.tolist() == [True, True, False, False, False]
     assert seen.dropped_groups == 1 and seen.dropped_completions == 3
@@ -104,7 +108,10 @@ def test_equal_rewards_give_zero_and_are_counted(normalise, rewards):
 
 
 def test_noise_of_cancelling_weights_is_no_signal():
-    rows = [ScoredCompletion("p", {"a": 0.1, "b": 0.2, "c": 0.3}), ScoredCompletion("p", {"a": 0.0, "b": 0.0, "c": 0.0})]
+    rows = [
+        ScoredCompletion("p", {"a": 0.1, "b": 0.2, "c": 0.3}),
+        ScoredCompletion("p", {"a": 0.0, "b": 0.0, "c": 0.0}),
+    ]
     assert 0.1 + 0.2 - 0.3 != 0.0
     seen = compute_advantages(rows, {"a": 1.0, "b": 1.0, "c": -1.0})
     assert seen.advantages.tolist() == [0.0, 0.0]

@@ -106,5 +106,3 @@ def test_a_bad_schedule_says_what_is_wrong(table, said):
     with pytest.raises(ScheduleError) as caught:
         parse_schedule(table)
     assert said in str(caught.value)
-
-

@@ -1,0 +1,263 @@
+"""One rank of the engine's tests: runs real DeepSpeed and prints what it saw as one JSON line.
+
+`python engine_worker.py CASE...` with RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set, or none of them for one rank.
+"""
+
+import json
+import math
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from trainer.batching import Sample, make_micro_batches
+from trainer.checkpoint import CheckpointError, Checkpoints, publish
+from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError, make_term
+from trainer.engine import Engine, EngineConfig
+from trainer.group import join_group, leave_group
+from trainer.losses.aggregation import Aggregation
+from trainer.losses.contract import LossOutputs
+from trainer.policy import Policy
+
+MARK = 9.0
+
+
+def poisoned(inputs, factor: float = 1.0):
+    """A user's loss that is infinite for the one sequence whose advantage is MARK."""
+    sign = math.inf if bool((inputs.advantages == MARK).any()) else factor
+    return LossOutputs(-(sign * inputs.trainer_logprobs * inputs.advantages)[inputs.loss_mask].sum(), {})
+
+
+def root(inputs):
+    """Finite, with an infinite gradient for the sequence whose advantage is MARK."""
+    zero = inputs.trainer_logprobs - inputs.trainer_logprobs.detach()
+    per_token = zero.sqrt() if bool((inputs.advantages == MARK).any()) else zero
+    return LossOutputs(per_token[inputs.loss_mask].sum(), {})
+
+
+def policy():
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=40, max_position_embeddings=64, tie_word_embeddings=True, **size)
+    # Four tokens a chunk, so that ranks have different numbers of chunks.
+    return Policy(LlamaForCausalLM(config), logits_per_chunk=160)
+
+
+def samples(seed=0, lengths=(3, 7, 1, 9, 4)):
+    r = random.Random(seed)
+
+    def sample(n):
+        ids = [r.randrange(40) for _ in range(r.randint(1, 6))]
+        reference = [-3.7 + r.uniform(-0.5, 0.5) for _ in range(n)]
+        inference = [-3.7 + r.uniform(-0.5, 0.5) for _ in range(n)]
+        return Sample(ids, [r.randrange(40) for _ in range(n)], inference, reference, r.gauss(0, 1))
+
+    return [sample(n) for n in lengths]
+
+
+def composite():
+    return Composite(
+        [
+            make_term("policy", type="grpo", aggregation=Aggregation("sequence_mean")),
+            make_term("kl", type="kl", weight=0.3),
+            make_term("entropy", type="entropy", weight={"schedule": "linear", "start": 0.5, "end": 0.1}),
+            make_term("mine", path=f"{__name__}.poisoned", weight=0.2, aggregation=Aggregation("sequence_sum", 8.0)),
+        ]
+    )
+
+
+class WatchedEngine(Engine):
+    """Keeps the gradients that the optimizer is about to use."""
+
+    def _apply(self):
+        from deepspeed.utils import safe_get_full_grad
+
+        self.gradients = {name: safe_get_full_grad(p) for name, p in self.policy.named_parameters()}
+        return super()._apply()
+
+
+def engine(stage, dtype="fp32", kind=Engine, **options):
+    # Without the threshold small parameters would not be partitioned at all.
+    overrides = {"zero_optimization": {"stage3_param_persistence_threshold": 0}} if stage == 3 else {}
+    options = {"overrides": overrides, "gradient_clipping": 0.0, **options}
+    return kind(policy(), EngineConfig(zero_stage=stage, dtype=dtype, **options), GROUP)
+
+
+def step(on, given, number=0, size=2, terms=None):
+    own = make_micro_batches(given, size, rank=GROUP.rank, world_size=GROUP.world_size)
+    return on.train_step(own, terms or composite(), step=number, total_steps=10, learning_rate=1e-2)
+
+
+def plain_gradients(number=0):
+    """Of the whole step at once on one process, without DeepSpeed, and the loss."""
+    model = policy()
+    (batch,) = make_micro_batches(samples(), 5)
+    terms = composite()
+    output = terms.loss(batch.pack(*model(batch, True), number, 10), terms.normalisers(batch.counts), number, 10)
+    output.loss.backward()
+    return {name: p.grad for name, p in model.named_parameters()}, float(output.loss.detach())
+
+
+def norm(tensors):
+    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))
+
+
+def case_partition(stage, dtype):
+    expected, loss = plain_gradients()
+    errors = {}
+    for size in (1, 2, 5):
+        watched = engine(stage, dtype, WatchedEngine)
+        result = step(watched, samples(), size=size)
+        difference = norm([watched.gradients[n] - g for n, g in expected.items()]) / norm(expected.values())
+        errors[size] = {
+            "gradient": difference,
+            "loss": abs(result.metrics["loss/total"] - loss) / abs(loss),
+            "norm": abs(result.metrics["optim/gradient_norm"] / norm(expected.values()) - 1),
+            "clip_fraction": result.metrics["term/policy/clip_fraction"],
+            "tokens": result.metrics["batch/tokens"],
+        }
+    return errors
+
+
+def weights(on):
+    state = on.full_state_dict()
+    return state and {name: tensor.clone() for name, tensor in state.items()}
+
+
+def same(one, other):
+    return one is None or all(torch.equal(one[name], other[name]) for name in one)
+
+
+def case_not_finite(stage, dtype, policy_name, function):
+    mixed = samples()
+    mixed[2] = Sample(mixed[2].prompt_ids, mixed[2].completion_ids, mixed[2].logprobs, mixed[2].ref_logprobs, MARK)
+    terms = Composite([make_term("sound", type="sft"), make_term("mine", path=f"{__name__}.{function}")])
+    on = engine(stage, dtype, not_finite=policy_name)
+    before = weights(on)
+    seen = {}
+    try:
+        result = step(on, mixed, size=1, terms=terms)
+        seen = {"applied": result.applied, "names": result.not_finite, "skipped": result.metrics["optim/skipped"]}
+    except NotFiniteLossError as error:
+        seen = {"raised": error.terms}
+    seen["untouched"] = same(before, weights(on))
+    # What follows is as if the bad step had not been.
+    after = step(on, samples(), 1, terms=terms).metrics
+    clean = engine(stage, dtype)
+    seen["clean_after"] = after == step(clean, samples(), 1, terms=terms).metrics and same(weights(on), weights(clean))
+    return seen
+
+
+def case_clipping(stage, dtype):
+    """AdamW's first step is as long as the learning rate, unless the gradient is small beside its epsilon of 1e-8."""
+    seen = {}
+    for name, limit in (("off", 0.0), ("tight", 1e-9)):
+        on = engine(stage, dtype, gradient_clipping=limit)
+        before = weights(on)
+        result = step(on, samples())
+        after = weights(on)
+        change = before and max(float((after[n] - before[n]).abs().max()) for n in before)
+        seen[name] = {"norm": result.metrics["optim/gradient_norm"], "change": change}
+    return seen
+
+
+def case_resume(stage, dtype):
+    run = engine(stage, dtype)
+    for number in range(2):
+        step(run, samples(number), number)
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(GROUP.gather(own)[0]) / "checkpoints"
+        checkpoints = Checkpoints(folder, 2, GROUP)
+        empty = checkpoints.latest()
+        checkpoints.save(run, "step-2", {"step": 2, "note": "é"})
+        draw = random.random()
+        uninterrupted = [step(run, samples(number), number).metrics for number in range(2, 5)]
+        final = weights(run)
+        fresh = engine(stage, dtype)
+        state = checkpoints.load(fresh, checkpoints.latest())
+        resumed = [step(fresh, samples(number), number).metrics for number in range(2, 5)]
+        try:
+            checkpoints.load(engine(1 if stage == 0 else 0), checkpoints.latest())
+            refused = ""
+        except CheckpointError as error:
+            refused = str(error)
+        GROUP.barrier()
+        return {
+            "none_at_first": empty is None,
+            "state": state,
+            "same_random": draw == random.random(),
+            "same_metrics": uninterrupted == resumed,
+            "same_weights": same(final, weights(fresh)),
+            "refused": refused,
+        }
+
+
+def case_publish(stage, dtype):
+    class Tokenizer:
+        def save_pretrained(self, directory):
+            (Path(directory) / "tokenizer.json").write_text("{}")
+
+    on = engine(stage, dtype)
+    step(on, samples())
+    (batch,) = make_micro_batches(samples(), 5)
+    scores = on.logprobs(batch)
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(GROUP.gather(own)[0]) / "policy-1"
+        published = publish(on, Tokenizer(), folder, GROUP)
+        again = publish(on, Tokenizer(), folder, GROUP)
+        loaded = Policy(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        difference = float((loaded(batch)[0] - scores).abs().max().detach())
+        files = sorted(path.name for path in folder.iterdir())
+        line = (folder / "model.safetensors.sha256").read_text()
+        GROUP.barrier()
+    return {
+        "difference": difference,
+        "files": files,
+        "sha256": published.sha256,
+        "line": line,
+        "same": published == again,
+    }
+
+
+def case_group():
+    long = "x" * (1000 * GROUP.rank)
+    sent = b"\x00\xff" * 1000 if GROUP.rank == 0 else None
+    return {
+        "gathered": [len(text) for text in GROUP.gather(long)],
+        "received": GROUP.broadcast(sent) == b"\x00\xff" * 1000,
+        "empty": GROUP.broadcast(b"").decode(),
+    }
+
+
+def case_unequal():
+    on = engine(0)
+    batches = make_micro_batches(samples(), 5 if GROUP.rank == 0 else 1)
+    try:
+        on.train_step(batches, composite(), step=0, total_steps=1, learning_rate=1e-3)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def case_nothing():
+    lost = [Sample([1], [2, 3], [math.nan] * 2, [-1.0] * 2, 1.0)]
+    try:
+        step(engine(0), lost)
+    except NothingToTrainError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    sys.modules["engine_worker"] = sys.modules["__main__"]
+    __name__ = "engine_worker"
+    GROUP = join_group()
+    found = {}
+    for argument in sys.argv[1:]:
+        name, *options = argument.split(":")
+        found[argument] = globals()[f"case_{name}"](*(int(o) if o.isdigit() else o for o in options))
+    print(json.dumps(found))
+    leave_group()

@@ -1,0 +1,113 @@
+"""Micro-batches: every token once whatever the cut, equal numbers over ranks, lost log-probabilities."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.batching import Sample, make_micro_batches
+from trainer.losses.aggregation import Counts
+
+A = Sample([1, 2], [3, 4, 5], logprobs=[-1.0, -2.0, -3.0], advantage=0.5)
+B = Sample([6], [7], logprobs=[-4.0], advantage=-2.0)
+
+
+def test_two_samples_by_hand():
+    (batch,) = make_micro_batches([A, B], 4)
+    assert batch.input_ids.tolist() == [[6, 7, 0, 0, 0], [1, 2, 3, 4, 5]]
+    assert batch.attention_mask.tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+    assert batch.sequence_index.tolist() == [0, 1, 1, 1]
+    assert batch.position.tolist() == [1, 2, 3, 4]
+    assert batch.loss_mask.tolist() == [True] * 4
+    assert batch.inference_logprobs is not None and batch.inference_logprobs.tolist() == [-4.0, -1.0, -2.0, -3.0]
+    assert batch.advantages is not None and batch.advantages.tolist() == [-2.0, 0.5, 0.5, 0.5]
+    assert batch.ref_logprobs is None
+    assert batch.counts == Counts(tokens=4, sequences=2)
+
+
+def test_demonstrations_have_neither_behaviour_nor_advantages():
+    (batch,) = make_micro_batches([Sample([1], [2, 3])], 1)
+    assert batch.inference_logprobs is None and batch.advantages is None
+    packed = batch.pack(torch.zeros(2), None, 0, 1)
+    with pytest.raises(ValueError, match=r"needs advantages.*demonstrations have none"):
+        packed.require("advantages")
+
+
+def test_lost_log_probabilities_drop_their_token_and_are_counted():
+    lost = Sample([1], [2, 3, 4], [-1.0, math.nan, -1.0], [-math.inf, -1.0, -1.0], advantage=1.0)
+    gone = Sample([1], [2], [math.nan], [-1.0], advantage=1.0)
+    (batch,) = make_micro_batches([lost, gone], 2)
+    assert batch.loss_mask.tolist() == [False, False, False, True]
+    assert batch.inference_logprobs is not None and batch.inference_logprobs.tolist() == [0.0, 0.0, 0.0, -1.0]
+    assert batch.ref_logprobs is not None and batch.ref_logprobs.isfinite().all()
+    assert batch.counts == Counts(tokens=1, sequences=1, dropped_tokens=3)
+
+
+samples = st.lists(
+    st.builds(
+        lambda prompt, completion, advantage: Sample(prompt, completion, [-1.0] * len(completion), None, advantage),
+        st.lists(st.integers(1, 99), min_size=1, max_size=6),
+        st.lists(st.integers(1, 99), min_size=1, max_size=6),
+        st.floats(-3, 3, width=32),
+    ),
+    max_size=9,
+)
+
+
+@settings(deadline=None)
+@given(samples, st.integers(1, 5), st.integers(1, 4))
+def test_ranks_together_hold_every_token_once_in_equally_many_batches(given_samples, size, world_size):
+    ranks = [make_micro_batches(given_samples, size, rank=r, world_size=world_size) for r in range(world_size)]
+    assert len({len(batches) for batches in ranks}) == 1 and ranks[0]
+    seen = []
+    for batch in (batch for batches in ranks for batch in batches):
+        assert len(batch.input_ids) <= size
+        if batch.counts.tokens == 0:
+            assert batch.input_ids.shape == (1, 2) and not batch.loss_mask.any()
+            continue
+        for row, ids in enumerate(batch.input_ids):
+            own = batch.sequence_index == row
+            first = int(batch.position[own][0])
+            completion = ids[batch.position[own]].tolist()
+            assert batch.attention_mask[row].sum() == first + len(completion)
+            assert batch.advantages is not None
+            seen.append((ids[:first].tolist(), completion, float(batch.advantages[own][0])))
+    expected = [(list(s.prompt_ids), list(s.completion_ids), s.advantage) for s in given_samples]
+    assert sorted(seen) == sorted(expected)
+    tokens = Counts.total(batch.counts for batches in ranks for batch in batches)
+    assert tokens == Counts(sum(len(s.completion_ids) for s in given_samples), len(given_samples))
+
+
+def test_the_cut_is_deterministic_and_sorted_by_length():
+    many = [Sample([1], [2] * n) for n in (5, 1, 4, 1, 3)]
+    widths = [batch.input_ids.shape for batch in make_micro_batches(many, 2)]
+    assert widths == [(2, 2), (2, 5), (1, 6)]
+
+
+def test_a_placeholder_has_the_tensors_of_its_step():
+    placeholder = make_micro_batches([A], 1, rank=1, world_size=2)[0]
+    assert placeholder.advantages is not None and placeholder.inference_logprobs is not None
+    assert placeholder.counts == Counts(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given_samples", "said"),
+    [
+        ([A, Sample([], [1])], "sample 1: prompt_ids is empty"),
+        ([Sample([1], [])], "sample 0: completion_ids is empty"),
+        ([Sample([1], [2, 3], [-1.0])], "sample 0: 1 logprobs for 2 completion tokens"),
+        ([Sample([1], [2], [-1.0], [-1.0, -2.0])], "sample 0: 2 ref_logprobs for 1 completion tokens"),
+        ([Sample([1], [2], [-1.0], None, math.inf)], "sample 0: advantage is inf"),
+        ([A, Sample([1], [2])], "some samples have logprobs and some have not"),
+    ],
+)
+def test_samples_that_cannot_be_trained_on_are_named(given_samples, said):
+    with pytest.raises(ValueError, match=said):
+        make_micro_batches(given_samples, 2)
+
+
+def test_an_empty_micro_batch_size_is_refused():
+    with pytest.raises(ValueError, match="micro_batch_size must be at least 1, not 0"):
+        make_micro_batches([A], 0)
