@@ -98,13 +98,15 @@ def _answer(target: Any, request: dict[str, Any]) -> bytes:
 
 
 def _read(connection: socket.socket, requests: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Hands requests to the main thread; at the end of the stream ends the process group at once."""
+    """Hands requests to the main thread; when the stream ends, however it ends, so does the process group, at once."""
     stream = connection.makefile("rb")
-    while len(header := stream.read(LENGTH.size)) == LENGTH.size:
-        requests.put(json.loads(stream.read(*LENGTH.unpack(header))))
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
+    try:
+        while len(header := stream.read(LENGTH.size)) == LENGTH.size:
+            requests.put(json.loads(stream.read(*LENGTH.unpack(header))))
+    finally:  # a parent that dies with an unread answer makes it a reset, not an end of file
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
 
 
 if __name__ == "__main__":

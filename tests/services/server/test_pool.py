@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from services.server.errors import (
     StartError,
     WorkerDiedError,
 )
+from services.server.frames import encode_frame
 from services.server.pool import WorkerPool
 
 ROOT = Path(__file__).parents[3]
@@ -259,6 +261,7 @@ def test_workers_and_their_children_end_with_their_parent(tmp_path, wait_until_g
     file = tmp_path / "pids"
     script = f"""
 import asyncio
+from services.server.frames import encode_frame
 from services.server.pool import WorkerPool
 
 async def scene():
@@ -275,3 +278,17 @@ asyncio.run(scene())
         assert len(family) == 3
         parent.kill()
     wait_until_gone(family)
+
+
+@pytest.mark.parametrize("answer_read", [True, False])
+def test_a_worker_ends_when_its_socket_does(answer_read):
+    """A parent that dies before it read an answer resets the connection instead of ending it."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "services.server.worker", str(theirs.fileno())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, cwd=ROOT) as process:
+        theirs.close()
+        ours.sendall(encode_frame({"factory": "puppet:Machine", "kwargs": {}, "log_level": "info"}))
+        ready = encode_frame({"result": None})
+        assert ours.recv(len(ready), 0 if answer_read else socket.MSG_PEEK) == ready
+        ours.close()
+        assert process.wait(30) == -signal.SIGKILL
