@@ -40,9 +40,11 @@ def make_app(url: str) -> Celery:
         worker_enable_remote_control=False,
         broker_transport_options={
             "visibility_timeout": visibility_timeout_seconds(),
-            # with the defaults (10 s, every 10th time) a dead worker's message waits for more than a minute
+            # looks for dead workers' messages every second; with the defaults they wait for more than a minute
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
+            # a worker killed during that look leaves its mutex behind, and with the default nobody looks for 5 minutes
+            "unacked_mutex_expire": 5,
             "socket_connect_timeout": 5.0,
         },
     )

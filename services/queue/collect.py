@@ -35,14 +35,14 @@ class Collector:
     rollout: RolloutClient
 
 
-def collect(collector: Collector, request: CollectionRequest) -> None:
-    """One delivery of a request. Returns when its message may be acknowledged; raises while Redis is away for long."""
-    with collector.leases.hold(f"collect:{request.key}") as lease:
+def collect(collector: Collector, request: CollectionRequest, ticket: str) -> None:
+    """One delivery of a request, with the message's ticket (`Leases.stand_by`). Returns when its message may be acknowledged; raises while Redis is away for long."""
+    key = f"collect:{request.key}"
+    with collector.leases.hold(key) as lease:
         if collector.collections.delivered(request.key):
             return
         if lease is None:
-            # somebody works on it; this message becomes the one that takes over should they die
-            collector.collections.stand_by(request)
+            collector.leases.stand_by(key, ticket, lambda fresh: collector.collections.send_again(request, fresh))
             return
         experience = _gather_or_error(collector.rollout, request)
         collector.collections.deliver(request.reply_to, experience)

@@ -21,7 +21,7 @@ KEEP_SECONDS = 3600
 """How long an experience waits for its trainer."""
 
 _LOOK_SECONDS = 1
-_STAND_BY_SHARE = 0.2
+_PAUSE_SHARE = 0.2
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -102,7 +102,7 @@ class Collections:
         # an empty value marks an experience that was collected: who asks again wants it again
         if self._redis.get(_name(request.key)) == b"":
             self._redis.delete(_name(request.key))
-        self._send(request)
+        self._send(request, ticket="")
 
     def collect(self, keys: Sequence[str], reply_to: str, timeout_seconds: float) -> Iterator[Experience]:
         """The experiences of these keys, each once, as they come; other keys and doubles are passed over.
@@ -134,9 +134,9 @@ class Collections:
 
     # ---- the collector's end
 
-    def stand_by(self, request: CollectionRequest) -> None:
-        """Sends the message of a request that somebody works on again, to be looked at after a pause."""
-        self._send(request, countdown=_STAND_BY_SHARE * visibility_timeout_seconds())
+    def send_again(self, request: CollectionRequest, ticket: str) -> None:
+        """Sends a request that somebody works on again with a ticket, to be looked at after a pause."""
+        self._send(request, ticket, countdown=_PAUSE_SHARE * visibility_timeout_seconds())
 
     def deliver(self, reply_to: str, experience: Experience) -> bool:
         """Stores an experience and rings the trainer's bell; False where the key was delivered before."""
@@ -147,9 +147,9 @@ class Collections:
         """Whether nothing is left to do for this key."""
         return bool(self._redis.exists(_name(key)))
 
-    def _send(self, request: CollectionRequest, **options: Any) -> None:
+    def _send(self, request: CollectionRequest, ticket: str, **options: Any) -> None:
         # Celery's own representation would put prompts into the message's headers, and from there into logs
-        kwargs = {"request": request.model_dump(mode="json")}
+        kwargs = {"request": request.model_dump(mode="json"), "ticket": ticket}
         self._app.send_task(COLLECT_TASK, kwargs=kwargs, kwargsrepr="{...}", **options)
 
 

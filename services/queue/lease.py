@@ -10,7 +10,8 @@ that only one writes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 _TOKENS = "assay:lease-tokens"
-_FORGET_SECONDS = 24 * 3600
+_FORGET_SECONDS = 3600
 
 _CLOCK = """
 local clock = redis.call('TIME')
@@ -34,6 +35,7 @@ local held_until = redis.call('HGET', KEYS[1], 'until')
 if held_until and tonumber(held_until) > now then return false end
 local token = redis.call('INCR', KEYS[2])
 redis.call('HSET', KEYS[1], 'token', token, 'until', now + ARGV[1])
+redis.call('HDEL', KEYS[1], 'ticket')
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return token
 """
@@ -49,6 +51,10 @@ return 1
 )
 _RELEASE = """
 if redis.call('HGET', KEYS[1], 'token') == ARGV[1] then redis.call('HSET', KEYS[1], 'until', 0) end
+"""
+_STAND_BY = """
+local standing = redis.call('HGET', KEYS[1], 'ticket')
+if not standing or standing == ARGV[1] then redis.call('HSET', KEYS[1], 'ticket', ARGV[2]) end
 """
 
 log = structlog.get_logger()
@@ -73,6 +79,7 @@ class Leases:
         self._acquire = redis.register_script(_ACQUIRE)
         self._renew = redis.register_script(_RENEW)
         self._release = redis.register_script(_RELEASE)
+        self._stand_by = redis.register_script(_STAND_BY)
 
     @property
     def _milliseconds(self) -> int:
@@ -93,6 +100,22 @@ class Leases:
     def check(self, key: str, token: int) -> bool:
         """Whether nobody was given the lease after this token."""
         return self._redis.hget(_name(key), "token") == str(token).encode()
+
+    def stand_by(self, key: str, ticket: str, send: Callable[[str], None]) -> bool:
+        """For a delivery that finds the lease held: sends its message again, so that it can take over one day.
+
+        Of all the copies that a message may get, one goes on, the one with the ticket sent last; without that their
+        number could double each time that a copy is delivered twice. `ticket`: what the message came with, empty for
+        one that never stood by. `send`: sends a copy with a new ticket. Returns whether this delivery goes on.
+        """
+        standing = self._redis.hget(_name(key), "ticket")
+        if standing not in (None, ticket.encode()):
+            return False
+        fresh = uuid.uuid4().hex
+        # sent before it is noted: dying in between leaves a copy that is not noted, and this message comes again
+        send(fresh)
+        self._stand_by(keys=[_name(key)], args=[ticket, fresh])
+        return True
 
     @contextmanager
     def hold(self, key: str) -> Iterator[Lease | None]:

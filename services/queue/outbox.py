@@ -21,10 +21,13 @@ def publish_outbox(store: JobStore, app: Celery) -> None:
         store.published(job_id, attempts)
 
 
-def publish_job(app: Celery, job_id: str, pause_seconds: float = 0.0) -> None:
+def publish_job(app: Celery, job_id: str, pause_seconds: float = 0.0, ticket: str = "") -> None:
     """Sends a job to the training queue, to be taken up after the pause (10 seconds at most).
 
+    ticket: of a message that stands by (`Leases.stand_by`).
     A worker holds a message for the length of its pause, and the pause must end before the message counts as lost.
     """
     longest = min(_LONGEST_PAUSE_SECONDS, visibility_timeout_seconds() / 3)
-    app.send_task(TRAIN_TASK, kwargs={"job_id": job_id}, countdown=min(pause_seconds, longest) or None)
+    app.send_task(
+        TRAIN_TASK, kwargs={"job_id": job_id, "ticket": ticket}, countdown=min(pause_seconds, longest) or None
+    )

@@ -39,8 +39,8 @@ class TrainingWorker:
     store: JobStore
     leases: Leases
     redis_url: str
-    stand_by: Callable[[str], None]
-    """Sends a job's message again, to be looked at after a pause."""
+    send_again: Callable[[str, str], None]
+    """Sends a job's message again with a ticket, to be looked at after a pause."""
     publish: Callable[[], None]
     """Sends what waits in the outbox."""
     stopping: threading.Event
@@ -58,13 +58,13 @@ class Ending:
     crashed: bool = False
 
 
-def train(worker: TrainingWorker, job_id: str) -> None:
-    """One delivery of a job. Returns when its message may be acknowledged; raises while Redis is away for long."""
-    with worker.leases.hold(f"job:{job_id}") as lease:
+def train(worker: TrainingWorker, job_id: str, ticket: str) -> None:
+    """One delivery of a job, with the message's ticket (`Leases.stand_by`). Returns when its message may be acknowledged; raises while Redis is away for long."""
+    key = f"job:{job_id}"
+    with worker.leases.hold(key) as lease:
         if lease is None:
-            # somebody works on it; this message becomes the one that takes over should they die
-            log.info("another worker has the job; standing by", job_id=job_id)
-            worker.stand_by(job_id)
+            goes_on = worker.leases.stand_by(key, ticket, lambda fresh: worker.send_again(job_id, fresh))
+            log.info("another worker has the job", job_id=job_id, stands_by=goes_on)
             return
         run_dir = runs_dir() / job_id
         try:

@@ -87,15 +87,15 @@ def register_training(app: Celery, url: str, stopping: threading.Event) -> None:
         store=store,
         leases=Leases(redis, lease_seconds()),
         redis_url=url,
-        stand_by=lambda job_id: publish_job(app, job_id, pause_seconds=float("inf")),
+        send_again=lambda job_id, ticket: publish_job(app, job_id, pause_seconds=float("inf"), ticket=ticket),
         publish=lambda: _publish(store, app),
         stopping=stopping,
     )
 
     @app.task(name=TRAIN_TASK)
-    def train_task(job_id: str) -> None:
+    def train_task(job_id: str, ticket: str) -> None:
         try:
-            train(worker, job_id)
+            train(worker, job_id, ticket)
         except UNREACHABLE as error:
             raise Reject(f"Redis is away: {type(error).__name__}", requeue=True) from error
 
@@ -107,9 +107,9 @@ def register_rollouts(app: Celery, url: str) -> None:
     collector = Collector(collections, Leases(redis, lease_seconds()), RolloutClient())
 
     @app.task(name=COLLECT_TASK)
-    def collect_task(request: dict[str, Any]) -> None:
+    def collect_task(request: dict[str, Any], ticket: str) -> None:
         try:
-            collect(collector, CollectionRequest.model_validate(request))
+            collect(collector, CollectionRequest.model_validate(request), ticket)
         except ValidationError as error:
             # a message of another release: whoever sent it gives up after its own time-out
             problems = [{"field": each["loc"], "problem": each["type"]} for each in error.errors(include_input=False)]

@@ -19,7 +19,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from services.queue.connection import check_redis_url
+from redis.exceptions import RedisError
+
+from services.queue.connection import check_redis_url, connect, shown
 from services.queue.queues import ROLLOUTS, TRAINING
 from services.stack.child import Child
 from services.stack.spec import REDIS, ServiceSpec, default_services, redis_spec, worker_spec
@@ -129,6 +131,7 @@ class Stack:
         self._state_dir.mkdir(parents=True, exist_ok=True)
         self._lock()
         try:
+            self._check_given_redis()
             while not all(child.ready for child in self._children.values()):
                 for child in self._children.values():
                     self._advance(child)
@@ -160,6 +163,17 @@ class Stack:
             for child in self._children.values():
                 child.kill()
             self._unlock()
+
+    def _check_given_redis(self) -> None:
+        if not self._given_redis_url:
+            return
+        try:
+            with connect(self._given_redis_url, patience_seconds=3.0) as redis:
+                redis.ping()
+        except RedisError as error:
+            raise StackError(
+                f"Redis at {shown(self._given_redis_url)} does not answer: {type(error).__name__}"
+            ) from None
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):

@@ -106,3 +106,41 @@ def test_an_exception_in_the_block_gives_the_lease_back(redis: Redis) -> None:
     with pytest.raises(ZeroDivisionError), leases.hold("a"):
         raise ZeroDivisionError
     assert leases.acquire("a") is not None
+
+
+def test_of_all_copies_one_stands_by(redis: Redis) -> None:
+    leases = Leases(redis)
+    sent: list[str] = []
+    assert leases.acquire("a") is not None
+    assert leases.stand_by("a", "", sent.append)
+    assert not leases.stand_by("a", "", sent.append), "a second original"
+    assert leases.stand_by("a", sent[0], sent.append)
+    assert not leases.stand_by("a", sent[0], sent.append), "a double of the copy"
+    assert leases.stand_by("a", sent[1], sent.append)
+    assert len(sent) == 3
+
+
+def test_a_copy_that_took_over_leaves_the_place_to_another(redis: Redis) -> None:
+    leases = Leases(redis)
+    sent: list[str] = []
+    token = leases.acquire("a")
+    assert token is not None and leases.stand_by("a", "", sent.append)
+    leases.release("a", token)
+    assert leases.acquire("a") is not None
+    assert leases.stand_by("a", sent[0], sent.append), "its own message, delivered again, stands by for it"
+    assert not leases.stand_by("a", "", sent.append)
+
+
+def test_a_worker_that_died_between_sending_and_noting_is_stood_in_for(redis: Redis) -> None:
+    leases = Leases(redis)
+    assert leases.acquire("a") is not None
+
+    def die(ticket: str) -> None:
+        raise KeyboardInterrupt(ticket)
+
+    sent: list[str] = []
+    assert leases.stand_by("a", "", sent.append)
+    with pytest.raises(KeyboardInterrupt) as died:
+        leases.stand_by("a", sent[0], die)
+    assert not leases.stand_by("a", died.value.args[0], sent.append)
+    assert leases.stand_by("a", sent[0], sent.append)

@@ -58,7 +58,7 @@ def runs(module_environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     runs = tmp_path_factory.mktemp("runs")
     module_environment.setenv("ASSAY_TRAINER_COMMAND", shlex.join(STUB))
     module_environment.setenv("ASSAY_RUNS_DIR", str(runs))
-    module_environment.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    module_environment.setenv("PYTHONPATH", str(Path(__file__).parents[3]), prepend=os.pathsep)
     return runs
 
 
@@ -162,7 +162,7 @@ def test_a_second_delivery_stands_by_and_takes_over(queue: Queue, workers: Any, 
     queue.wait(job_id, lambda job: job.step >= 1)
     second = workers.another("training")
     publish_job(queue.app, job_id)
-    while "standing by" not in second.log:
+    while '"stands_by": true' not in second.log:
         time.sleep(0.02)
     other = queue.submit(steps=1)
     assert queue.ended(other).state == JobState.SUCCEEDED, "the copy that stands by does not occupy the second worker"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from services.queue.connection import connect
+from services.queue.embedded_redis import EmbeddedRedis
 from services.stack import ServiceSpec, Stack, StackError, default_services, running_stack, scorer_spec
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +31,7 @@ def tiny(name: str, *flags: str, needs: tuple[str, ...] = (), grace_seconds: flo
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
 
 
 @pytest.fixture
@@ -159,11 +160,17 @@ def test_a_killed_supervisor_leaves_nothing_and_its_file_is_not_believed(
         wait_until(lambda: not any(alive(pid) for pid in (*running.pids.values(), *redis_server)))
 
 
-def test_a_redis_that_runs_elsewhere_is_used(folders: dict[str, Path]) -> None:
-    url = "redis://:s3cret@127.0.0.1:1/0"
-    with Stack([tiny("jobs", needs=("redis",))], (), **folders, redis_url=url) as stack:
-        assert set(stack.addresses) == {"jobs"}
-        assert greeting(stack.addresses["jobs"])["REDIS_URL"] == url
+def test_a_redis_that_runs_elsewhere_is_used(folders: dict[str, Path], tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path / "elsewhere") as redis:
+        with Stack([tiny("jobs", needs=("redis",))], (), **folders, redis_url=redis.url) as stack:
+            assert set(stack.addresses) == {"jobs"}
+            assert greeting(stack.addresses["jobs"])["REDIS_URL"] == redis.url
+        assert connect(redis.url).ping(), "it is not ours to stop"
+
+
+def test_a_redis_that_does_not_answer_is_named_without_its_password(folders: dict[str, Path]) -> None:
+    with pytest.raises(StackError, match=r"^Redis at redis://127\.0\.0\.1:1/0 does not answer: ConnectionError$"):
+        Stack([tiny("jobs")], (), **folders, redis_url="redis://:s3cret@127.0.0.1:1/0").start()
 
 
 @pytest.mark.parametrize(
