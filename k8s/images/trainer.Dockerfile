@@ -13,6 +13,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt '.[trainer]'
 COPY protos protos
 COPY services services
 COPY trainer trainer
+COPY examples examples
 ENV HF_HUB_OFFLINE=1
 USER 10001:10001
 CMD ["python", "-m", "services.queue.worker", "training"]

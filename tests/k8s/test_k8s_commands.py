@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from services.addresses import METRICS_PORT_OFFSET, PORTS
 from services.queue.connection import check_redis_url
 from services.queue.train import TrainingWorker
+from trainer.cli import app
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
@@ -136,3 +138,14 @@ def test_variables_are_ones_that_the_code_reads(pod):
         for variable in container.get("env", []):
             if variable["name"].startswith("ASSAY_"):
                 assert f'"{variable["name"]}"' in code
+
+
+def test_script_calls_programs_that_exist_with_options_that_they_have(pod):
+    commands = typer.main.get_command(app).commands
+    scripts = [container["command"][-1] for container in pod.containers if container["command"][0] == "sh"]
+    for line in "\n".join(scripts).splitlines():
+        for module in re.findall(r"python -m (\S+)", line):
+            assert ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file()
+        for name, rest in re.findall(r"assay (\w+) ([^)]*)", line):
+            known = {option for parameter in commands[name].params for option in parameter.opts}
+            assert {word for word in rest.split() if word.startswith("--")} <= known
