@@ -88,11 +88,12 @@ def test_a_program_whose_exception_hook_exits_with_0_has_still_raised() -> None:
     assert result.ending is Ending.RAISED
 
 
-@pytest.mark.parametrize("source", ["while True: pass", "import os\nif os.fork(): os.wait()\nwhile True: pass"])
+@pytest.mark.parametrize("source", ["while True: pass", "import os\nos.fork()\nos.fork()\nwhile True: pass"])
 def test_the_cpu_limit_holds_for_the_whole_tree(source: str, token: float, survivors: Callable[[], list[str]]) -> None:
+    """The kernel's own limit, of whole seconds for each process, would let it have 1 s or more."""
     result = run(source, cpu_seconds=token - 0.7, wall_seconds=30)
     assert result.ending is Ending.CPU_LIMIT, result
-    assert token - 0.8 <= result.cpu_seconds < 2
+    assert token - 0.75 <= result.cpu_seconds < 0.9
     assert not survivors()
 
 
@@ -162,7 +163,7 @@ def test_runs_leave_no_descriptors_behind() -> None:
     assert after == before
 
 
-@pytest.mark.parametrize("first_free", range(55, 65))
+@pytest.mark.parametrize("first_free", range(45, 65))
 def test_any_numbers_of_descriptors_do(first_free: int) -> None:
     """The program's channel has a number of its own, which the owner's descriptors may have as well."""
     fillers = []

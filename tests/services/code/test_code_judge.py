@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from sandbox.results import Limits
+from services.client.sandbox import SandboxClient
 from services.code.scorer import CodeScorer
 from services.verdicts import ErrorReason, Item, ItemError, Outcome, Verdict
 
@@ -205,6 +208,12 @@ def test_a_candidate_that_raises_what_bad_tests_raise_is_no_error_of_the_item(ju
         verdict(judge(f"    raise {name}('x')", STUB, entry_point="f", test=TEST), "fail", 0.0)
 
 
+def test_a_candidate_that_ends_badly_after_its_last_call_does_not_pass(judge: Judge) -> None:
+    test = "import time\ndef check(candidate):\n    assert candidate(3) == 9\n    time.sleep(0.5)"
+    response = "import os, threading\ndef f(n):\n    threading.Timer(0.05, os._exit, [5]).start()\n    return n * n"
+    verdict(judge(response, entry_point="f", test=test), "crash", 0.0)
+
+
 def test_a_checker_that_the_candidates_value_keeps_busy_is_the_candidates_fault(judge: Judge) -> None:
     test = "def check(candidate):\n    n = candidate(1)\n    while n: pass\n"
     verdict(judge("    return n", STUB, entry_point="f", test=test, cpu_seconds=0.3), "timeout_cpu", 0.0)
@@ -249,8 +258,15 @@ def test_without_a_sandbox_there_is_no_score(monkeypatch: pytest.MonkeyPatch) ->
     error(outcome, ErrorReason.UNAVAILABLE, "sandbox service at 127.0.0.1:1")
 
 
-def test_a_sandbox_without_room_gives_no_score(start_service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = start_service("services.sandbox", "--max-sessions", "1")
+def test_a_full_sandbox_is_tried_again_and_then_gives_no_score(
+    start_service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start_service("services.sandbox", "--max-sessions", "2")
     monkeypatch.setenv("ASSAY_SANDBOX_ADDRESS", service.address)
     item = Item("item", STUB, "    return n * n", {"entry_point": "f", "test": TEST}, timeout_seconds=20.0)
-    error(CodeScorer().score([item])[0], ErrorReason.UNAVAILABLE, "the sandbox is full")
+    with SandboxClient(service.address) as client:
+        held = client.session("", Limits(), 60)
+        held.__enter__()  # leaves room for the candidate, not for its checker
+        error(CodeScorer().score([item])[0], ErrorReason.UNAVAILABLE, "the sandbox is full")
+        threading.Timer(0.4, held.__exit__).start()
+        verdict(CodeScorer().score([item])[0], "pass", 1.0)
