@@ -172,6 +172,25 @@ def test_a_term_of_weight_zero_is_told_but_takes_no_part():
     assert torch.autograd.grad(output.loss, batch.trainer_logprobs)[0].sum().item() == pytest.approx(-1.0)
 
 
+def infinite_slope(inputs):
+    """0, with an infinite gradient."""
+    return LossOutputs((inputs.trainer_logprobs - inputs.trainer_logprobs.detach()).sqrt().sum(), {})
+
+
+def infinite(inputs):
+    return LossOutputs(inputs.trainer_logprobs.sum() * math.inf, {})
+
+
+@pytest.mark.parametrize("function", [infinite_slope, infinite])
+def test_a_term_of_weight_zero_cannot_spoil_the_others(function):
+    batch = by_hand()
+    off = make_term("off", path=f"{__name__}.{function.__name__}", weight=0.0)
+    composite = Composite([make_term("a", type="sft"), off])
+    output = composite.loss(batch, composite.normalisers(Counts(3, 2)), 0, 1)
+    (gradient,) = torch.autograd.grad(output.loss, batch.trainer_logprobs)
+    assert gradient.tolist() == pytest.approx([-1 / 3, -1 / 3, 0, -1 / 3])
+
+
 def test_an_empty_micro_batch_gives_a_connected_zero():
     batch = by_hand()
     batch = PackedBatch(**{**vars(batch), "loss_mask": torch.zeros(4, dtype=torch.bool)})
