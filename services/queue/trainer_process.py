@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class TrainerProcess:
         """Starts it, under this process's environment with the given additions. Raises OSError."""
         self._log = log_file.open("ab")
         self._log_lock = threading.Lock()
+        self._give_up_lines_at: float | None = None
         self._waiting: deque[str] = deque(maxlen=_MOST_LINES_WAITING)
         self.last_error_line = ""
         """The last line on standard error that was not blank."""
@@ -75,9 +77,11 @@ class TrainerProcess:
     def wait(self) -> int:
         """Its exit code, minus the signal's number where a signal ended it. Its last lines are there when this returns."""
         code = self._process.wait()
+        if self._give_up_lines_at is None:
+            # a grandchild that lives on may keep the pipes open
+            self._give_up_lines_at = time.monotonic() + _LAST_LINES_SECONDS
         for reader in self._readers:
-            # a grandchild that lives on may keep the pipe open
-            reader.join(_LAST_LINES_SECONDS)
+            reader.join(max(0.0, self._give_up_lines_at - time.monotonic()))
         return code
 
     def take_lines(self) -> list[str]:
