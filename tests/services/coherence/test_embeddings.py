@@ -70,3 +70,18 @@ def test_no_texts(embedder: Embedder) -> None:
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
         Embedder(tmp_path)
+
+
+def test_a_text_that_comes_again_is_not_computed_again(monkeypatch):
+    embedder = Embedder()
+    first = embedder.embed(["one", "two", "one"])
+    monkeypatch.setattr(embedder, "_forward", lambda ids: pytest.fail("computed again"))
+    assert (embedder.embed(["two", "one"]) == first[[1, 0]]).all()
+
+
+def test_only_so_many_texts_are_remembered(monkeypatch):
+    monkeypatch.setattr("services.embeddings.REMEMBERED_TEXTS", 2)
+    embedder = Embedder()
+    vectors = embedder.embed(["one", "two", "three"])
+    assert len(embedder._remembered) == 2
+    assert abs(embedder.embed(["one"]) - vectors[0]).max() < 1e-6
