@@ -131,6 +131,16 @@ def test_a_copy_that_took_over_leaves_the_place_to_another(redis: Redis) -> None
     assert not leases.stand_by("a", "", sent.append)
 
 
+def test_a_copy_that_is_used_up_keeps_nobody_from_standing_by(redis: Redis) -> None:
+    leases = Leases(redis)
+    sent: list[str] = []
+    for _ in range(2):
+        token = leases.acquire("a")
+        assert token is not None
+        assert leases.stand_by("a", "", sent.append), "the copy of the time before took over and is gone"
+        leases.release("a", token)
+
+
 def test_a_worker_that_died_between_sending_and_noting_is_stood_in_for(redis: Redis) -> None:
     leases = Leases(redis)
     assert leases.acquire("a") is not None
