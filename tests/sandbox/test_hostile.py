@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,12 +76,17 @@ os.wait()
     ],
 )
 def test_daemons_do_not_outlive_the_run(
-    then: str, end: str, endings: set[Ending], token: float, survivors: Callable[[], list[str]]
+    then: str,
+    end: str,
+    endings: set[Ending],
+    needs: Callable[..., None],
+    token: float,
+    survivors: Callable[[], list[str]],
 ) -> None:
-    start = time.monotonic()
+    if "getppid" in then:
+        needs(NAMESPACES, USER_NAMESPACE, OWN_USER)  # without them it can kill its keeper
     result = run(DAEMON.format(then=then, end=end), cpu_seconds=token, wall_seconds=0.7)
     assert result.ending in endings, result
-    assert time.monotonic() - start < 20
     assert not survivors()
 
 

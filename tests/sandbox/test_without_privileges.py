@@ -36,7 +36,7 @@ def run(*arguments: str) -> str:
     )
     if "unshare" in done.stderr or "max_user_namespaces" in done.stderr:
         pytest.skip("this machine does not let privileges be given up in a user namespace")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     return done.stdout
 
 
