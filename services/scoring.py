@@ -90,7 +90,6 @@ class Scoring:
             outcomes |= client.score(again, deadline - time.monotonic())
         return outcomes
 
-
     def _with_own_checks(self, client: ScoringClient, items: Sequence[Item]) -> list[Item]:
         """The items with the checks that the scorer knows. Raises ServiceError where it cannot be asked."""
         if client.name not in self._check_keys:

@@ -18,7 +18,9 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 REQUESTS = Counter("assay_requests_total", "Calls that ended, by method and gRPC status.", ["method", "code"])
 REQUEST_SECONDS = Histogram("assay_request_seconds", "Time of a call, queue included.", ["method"], buckets=BUCKETS)
 REQUESTS_IN_FLIGHT = Gauge("assay_requests_in_flight", "Calls being served.", ["method"])
-ITEMS = Counter("assay_items_total", "Items answered: `scored` with the label, or `error` with the reason.", ["outcome", "label"])
+ITEMS = Counter(
+    "assay_items_total", "Items answered: `scored` with the label, or `error` with the reason.", ["outcome", "label"]
+)
 ITEMS_IN_FLIGHT = Gauge("assay_items_in_flight", "Items taken in and not yet answered.")
 QUEUE_LENGTH = Gauge("assay_queue_length", "Calls that wait for a worker process.")
 WORKERS_READY = Gauge("assay_workers_ready", "Worker processes that can take or are running a call.")

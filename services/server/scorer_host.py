@@ -109,7 +109,10 @@ def check_scorer(path: str, scorer: Any) -> None:
         "version": ("a text", lambda value: isinstance(value, str)),
         "components": ("a list of services.verdicts.Component with unique names and low < high", _are_components),
         "checks": ("a pydantic model class", lambda value: isinstance(value, type) and issubclass(value, BaseModel)),
-        "batch_size": (f"a whole number, 1 to {MAX_BATCH}", lambda value: type(value) is int and 1 <= value <= MAX_BATCH),
+        "batch_size": (
+            f"a whole number, 1 to {MAX_BATCH}",
+            lambda value: type(value) is int and 1 <= value <= MAX_BATCH,
+        ),
         "timeout_seconds": (
             f"a number of seconds, more than 0, at most {MAX_ITEM_SECONDS:g}",
             lambda value: type(value) in (int, float) and 0 < value <= MAX_ITEM_SECONDS,

@@ -1,6 +1,6 @@
 """Serves a scorer over gRPC. A service's `__main__` is one call:
 
-    serve_scorer("math", "services.math.scorer:MathScorer", about="Scores answers to mathematical questions.")
+serve_scorer("math", "services.math.scorer:MathScorer", about="Scores answers to mathematical questions.")
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class ScorerServicer(scoring_pb2_grpc.ScorerServicer):
         if complaint:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, complaint)
         if self._draining.is_set():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping; send the rest of the stream again")
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "the service is stopping; send the rest of the stream again"
+            )
 
     async def _score_or_refuse(
         self, request: scoring_pb2.ScoreBatchRequest, context: grpc.aio.ServicerContext
