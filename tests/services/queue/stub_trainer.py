@@ -1,6 +1,6 @@
 """A stand-in for `python -m trainer`: no model, only the behaviour that the training task must cope with.
 
-`job.json` has `stub = {steps, step_seconds, crashes, crash_code, refuse, silent_seconds}`. Each step appends its number and the
+`job.json` has `stub = {steps, step_seconds, crashes, crash_code, refuse, silent}`. Each step appends its number and the
 attempt's token to `steps.txt`, which is also its checkpoint.
 """
 
@@ -37,9 +37,10 @@ def main() -> int:
         print("a line before the last", file=sys.stderr)
         print("loss.terms[0].type: unknown term 'grop'; known: grpo", file=sys.stderr)
         return 2
-    if "silent_seconds" in stub:
-        time.sleep(stub["silent_seconds"])
-        return 0
+    if stub.get("silent"):
+        while not stopped:
+            time.sleep(0.05)
+        return 75
     store = JobStore(connect(os.environ["REDIS_URL"]))
     job_id, token = os.environ["ASSAY_JOB_ID"], int(os.environ["ASSAY_JOB_TOKEN"])
     crashes = run_dir / "crashes.txt"

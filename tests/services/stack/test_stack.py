@@ -103,9 +103,13 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(folders: d
     assert running_stack(folders["state_dir"]) is None
 
 
-def test_a_service_that_never_serves_is_named(folders: dict[str, Path]) -> None:
-    with pytest.raises(StackError, match=r"^math did not serve within 1\.5 seconds"):
-        Stack([tiny("math", "--behave", "never")], (), **folders, start_seconds=1.5).start()
+def test_a_service_that_never_serves_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    never = tiny("math", "--behave", "never")
+    with (
+        EmbeddedRedis(tmp_path / "elsewhere") as redis,
+        pytest.raises(StackError, match=r"^math did not serve within 0\.5 seconds"),
+    ):
+        Stack([never], (), **folders, redis_url=redis.url, start_seconds=0.5).start()
 
 
 def test_a_command_that_does_not_exist_is_named(folders: dict[str, Path]) -> None:
