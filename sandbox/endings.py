@@ -11,7 +11,7 @@ from sandbox.inside.namespaces import NAMESPACES, OWN_USER, USER_NAMESPACE
 from sandbox.results import Ending, Limits, RunResult
 
 _CPU_SLACK_SECONDS = 0.1
-"""The kernel counts the time of a limit in ticks and that of a report exactly."""
+"""The kernel's own limit counts in ticks, a report is exact."""
 _MEMORY_SHARE = 0.9
 """A process that a signal ended with this share of its memory resident died for want of memory."""
 

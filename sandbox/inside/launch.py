@@ -147,9 +147,13 @@ def _read_all(descriptor: int) -> bytes:
 
 
 def _limit(launch: Launch) -> None:
-    """Resource limits of each process of the run. The CPU limit is whole seconds and kills; the keeper's is finer."""
+    """Resource limits of each process of the run.
+
+    The CPU limit kills, in case the keeper does not: it is later than the keeper's, which is of the whole tree and exact,
+    while the kernel counts in ticks and may be a tenth of a second off.
+    """
     limits = {
-        resource.RLIMIT_CPU: math.ceil(launch.cpu_seconds),
+        resource.RLIMIT_CPU: math.ceil(launch.cpu_seconds) + 1,
         resource.RLIMIT_AS: launch.memory_bytes,
         resource.RLIMIT_FSIZE: _FILE_BYTES,
         resource.RLIMIT_NOFILE: _CHANNEL + 1,

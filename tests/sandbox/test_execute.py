@@ -89,7 +89,7 @@ def test_a_program_whose_exception_hook_exits_with_0_has_still_raised() -> None:
 
 
 def test_the_cpu_limit_holds_for_the_whole_tree(token: float, survivors: Callable[[], list[str]]) -> None:
-    """The kernel's own limit, of whole seconds for each process, would let these eight have 16 s."""
+    """The kernel's own limit, of whole seconds for each process, would let these eight have 24 s."""
     source = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
     result = run(source, cpu_seconds=token + 0.3, wall_seconds=60)
     assert result.ending is Ending.CPU_LIMIT, result
@@ -100,7 +100,7 @@ def test_the_cpu_limit_holds_for_the_whole_tree(token: float, survivors: Callabl
 def test_an_endless_loop_ends_at_the_cpu_limit() -> None:
     result = run("while True: pass", cpu_seconds=0.3, wall_seconds=60)
     assert result.ending is Ending.CPU_LIMIT, result
-    assert 0.2 <= result.cpu_seconds < 1.5
+    assert 0.2 <= result.cpu_seconds < 1.9
 
 
 def test_sleeping_ends_at_the_wall_limit_and_costs_no_cpu_time() -> None:
