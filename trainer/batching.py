@@ -146,7 +146,8 @@ def _collate(samples: Sequence[Sample]) -> MicroBatch:
     inference, reference = flat("logprobs"), flat("ref_logprobs")
     present = [tensor.isfinite() for tensor in (inference, reference) if tensor is not None]
     loss_mask = torch.stack([torch.ones(len(offsets), dtype=torch.bool), *present]).all(0)
-    advantages = [sample.advantage for sample in samples]
+    advantages = [math.nan if sample.advantage is None else sample.advantage for sample in samples]
+    spread = torch.tensor(advantages, dtype=torch.float32).repeat_interleave(sizes)
     return MicroBatch(
         input_ids=torch.tensor([row + [0] * (width - len(row)) for row in rows]),
         attention_mask=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
@@ -155,7 +156,7 @@ def _collate(samples: Sequence[Sample]) -> MicroBatch:
         loss_mask=loss_mask,
         inference_logprobs=None if inference is None else inference.where(loss_mask, 0),
         ref_logprobs=None if reference is None else reference.where(loss_mask, 0),
-        advantages=None if None in advantages else torch.tensor(advantages, dtype=torch.float32).repeat_interleave(sizes),
+        advantages=None if samples[0].advantage is None else spread,
         counts=Counts(
             tokens=int(loss_mask.sum()),
             sequences=int(sequence_index[loss_mask].unique().numel()),

@@ -110,6 +110,7 @@ def case_partition(stage, dtype):
     errors = {}
     for size in (1, 2, 5):
         watched = engine(stage, dtype, WatchedEngine)
+        watched.logprobs(make_micro_batches(samples(1), 5)[0])  # leaves no trace in the step
         result = step(watched, samples(), size=size)
         difference = norm([watched.gradients[n] - g for n, g in expected.items()]) / norm(expected.values())
         errors[size] = {
