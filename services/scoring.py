@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,15 +81,19 @@ class Scoring:
             items = self._with_own_checks(client, items)
         except ServiceUnavailableError as error:
             return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
-        outcomes = client.score(items, deadline - time.monotonic())
+        # the samples of one prompt are often alike: what is equal is judged once
+        originals: dict[str, Item] = {}
+        for item in items:
+            originals.setdefault(_content(item), item)
+        outcomes = client.score(list(originals.values()), deadline - time.monotonic())
         for attempt in range(self._retries):
-            again = [item for item in items if _may_pass(outcomes[item.id])]
+            again = [item for item in originals.values() if _may_pass(outcomes[item.id])]
             pause = RETRY_PAUSE_SECONDS * 2.0**attempt
             if not again or time.monotonic() + pause >= deadline:
                 break
             time.sleep(pause)
             outcomes |= client.score(again, deadline - time.monotonic())
-        return outcomes
+        return {item.id: outcomes[originals[_content(item)].id] for item in items}
 
     def _with_own_checks(self, client: ScoringClient, items: Sequence[Item]) -> list[Item]:
         """The items with the checks that the scorer knows. Raises ServiceError where it cannot be asked."""
@@ -96,6 +101,11 @@ class Scoring:
             self._check_keys[client.name] = frozenset(client.describe().checks_schema.get("properties", {}))
         known = self._check_keys[client.name]
         return [replace(item, checks={k: v for k, v in item.checks.items() if k in known}) for item in items]
+
+
+def _content(item: Item) -> str:
+    """What an outcome depends on: everything but the names of the item."""
+    return json.dumps([item.prompt, item.response, item.checks, item.timeout_seconds], sort_keys=True, default=str)
 
 
 def _may_pass(outcome: Outcome) -> bool:

@@ -36,6 +36,7 @@ def test_rows_are_read_in_order_and_blank_lines_skipped(tmp_path):
         ([{"id": "a", "domain": "math"}], ["'prompt' is missing"]),
         ([{**ROW, "domain": "poetry"}], ["'poetry'", "math"]),
         ([{**ROW, "checks": "2"}], ["'checks'", "object"]),
+        ([{**ROW, "id": "x" * 129}], ["'id'", "129", "128"]),
         ([ROW, ROW], ["line 2", "'a' appears twice"]),
         (["[" * 100_000], ["line 1", "is not JSON"]),
     ],

@@ -19,7 +19,7 @@ def scored(correct=None, toxicity=0.0, missing=(), tokens=(5, 6), version=3, rea
     if "safety" not in missing:
         components["safety/toxicity"] = toxicity
     completion = Completion(tuple(tokens), tuple(-1.0 for _ in tokens), "text", reason, version)
-    return ScoredCompletion(completion, components, {name: "WORKER_DIED" for name in missing})
+    return ScoredCompletion(completion, components, dict.fromkeys(missing, "WORKER_DIED"))
 
 
 def group(*completions, domain="math", name="p"):

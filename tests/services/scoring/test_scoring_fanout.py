@@ -46,6 +46,17 @@ def test_each_scorer_gets_the_checks_that_it_knows(puppet, brevity):
     assert scored.components["brevity/keywords"] == 0.0
 
 
+def test_equal_items_are_judged_once_and_all_get_the_verdict(puppet):
+    items = [Item(name, "", "value 0.25", trace_id=name) for name in ("a", "b", "c")]
+    with Scoring({"puppet": puppet.address}) as scoring:
+        scored = scoring.score({"puppet": [*items, Item("d", "", "value 0.5")]}, 30)
+    # the component says how many items came in one batch
+    assert {name: each.components for name, each in scored.items()} == {
+        **dict.fromkeys("abc", {"puppet/value": 0.25, "puppet/batch": 2.0}),
+        "d": {"puppet/value": 0.5, "puppet/batch": 2.0},
+    }
+
+
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not(puppet, tmp_path):
     with Scoring({"puppet": puppet.address}, retries=2) as scoring:
         late_once = Item("late", "", f"once {tmp_path / 'once'}", timeout_seconds=1.0)
