@@ -26,7 +26,8 @@ def main() -> int:
     try:
         config = _read(arguments.run_dir)
     except (OSError, JobFileError) as error:
-        print(error, file=sys.stderr)
+        # one line: the last one is the job's message
+        print(str(error).replace("\n", "; "), file=sys.stderr)
         return BAD_JOB
     if config.deepspeed.processes > 1 and "RANK" not in os.environ:
         return run_ranks(config.deepspeed.processes, arguments.run_dir)

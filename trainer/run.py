@@ -64,7 +64,8 @@ def run_job(config: JobConfig, run_dir: Path) -> int:
     except Interrupted:
         return INTERRUPTED
     except NOT_WORTH_ANOTHER_ATTEMPT as error:
-        print(error, file=sys.stderr)
+        # one line: the last one is the job's message
+        print(str(error).replace("\n", "; "), file=sys.stderr)
         return BAD_JOB
     except MAY_PASS as error:
         print(error, file=sys.stderr)
