@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 from trainer.metrics import read_metrics
 
 PANELS = (
-    ("Reward components (mean)", "reward/", ""),
-    ("Loss terms (value)", "term/", "/value"),
-    ("Loss terms (weight)", "term/", "/weight"),
-    ("Completions", "rollout/", ""),
+    ("Reward components (mean)", r"reward/(.+)"),
+    ("Loss terms (value)", r"term/(.+)/value"),
+    ("Weights of components", r"weight/(.+)"),
+    ("Weights of loss terms", r"term/(.+)/weight"),
 )
 
 
@@ -50,21 +51,22 @@ def write_summary(run_dir: Path, summary: Summary) -> None:
 
 
 def draw_curves(run_dir: Path) -> Path:
-    """Draws `curves.png` from `metrics.jsonl`: components, terms and their weights, over the optimizer steps of RL."""
+    """Draws `curves.png` from `metrics.jsonl`: components, terms and the weights of both, over the steps of RL."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     lines = [line for line in read_metrics(run_dir) if line["phase"] == "rl"]
-    figure, axes = pyplot.subplots(2, 2, figsize=(13, 8), sharex=True)
-    for axis, (title, prefix, suffix) in zip(axes.flat, PANELS, strict=True):
-        for name, (steps, values) in _curves(lines, prefix, suffix).items():
-            axis.plot(steps, values, label=name.removeprefix(prefix).removesuffix(suffix), linewidth=1.3)
+    figure, axes = pyplot.subplots(2, 2, figsize=(15, 8), sharex=True)
+    for axis, (title, pattern) in zip(axes.flat, PANELS, strict=True):
+        axis.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)  # pyright: ignore[reportAttributeAccessIssue]
+        for name, (steps, values) in sorted(_curves(lines, re.compile(pattern)).items()):
+            axis.plot(steps, values, label=name, linewidth=1.3)
         axis.set_title(title)
         axis.grid(alpha=0.3)
         if axis.lines:
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axis in axes[1]:
         axis.set_xlabel("optimizer step")
     figure.tight_layout()
@@ -74,12 +76,13 @@ def draw_curves(run_dir: Path) -> Path:
     return path
 
 
-def _curves(lines: Sequence[dict], prefix: str, suffix: str) -> dict[str, tuple[list[int], list[float]]]:
+def _curves(lines: Sequence[dict], pattern: re.Pattern[str]) -> dict[str, tuple[list[int], list[float]]]:
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for line in lines:
         for name, value in line["values"].items():
-            if value is not None and name.startswith(prefix) and name.endswith(suffix):
-                steps, values = curves.setdefault(name, ([], []))
+            found = pattern.fullmatch(name)
+            if value is not None and found:
+                steps, values = curves.setdefault(found[1], ([], []))
                 steps.append(line["step"])
                 values.append(value)
     return curves

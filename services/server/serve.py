@@ -218,6 +218,11 @@ async def _drain(service: Service, hurry: asyncio.Event) -> None:
     grace: float = service.options.grace
     service.log.info("draining", grace_seconds=grace)
     await service.health.enter_graceful_shutdown()
+    if grace == 0:
+        # two stops that end at the same moment have crashed grpc
+        await service.server.stop(None)
+        service.log.info("stopped")
+        return
     stopping = [asyncio.create_task(service.server.stop(grace))]
     waits = [asyncio.create_task(service.requests.idle.wait()), asyncio.create_task(hurry.wait())]
     await asyncio.wait([*stopping, *waits], return_when=asyncio.FIRST_COMPLETED)

@@ -101,7 +101,7 @@ def metrics_line(metrics: StepMetrics) -> str:
     shown = {
         name: value
         for name, value in metrics.values.items()
-        if name == "loss" or name.startswith("reward/") or (name.startswith("term/") and name.endswith("/value"))
+        if name.startswith(("loss/", "reward/")) or (name.startswith("term/") and name.endswith("/value"))
     }
     parts = [f"{name.removeprefix('term/').removesuffix('/value')} {value:.4g}" for name, value in sorted(shown.items())]
     return f"step {metrics.step:>5}  " + "  ".join(parts)
