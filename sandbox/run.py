@@ -34,7 +34,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._stop: Stop | None = None
-        self._control_is_open = True
+        self._is_over = False
         self._confined = spawn(job, stdin, limits, keeper_wall_seconds)
         self._output = {self._confined.stdout: bytearray(), self._confined.stderr: bytearray()}
         self._timers: list[asyncio.TimerHandle] = []
@@ -60,9 +60,9 @@ class Run:
 
     def stop(self, ending: Ending, detail: str = "") -> None:
         """Ends the run with its whole process tree; the first reason given counts. Does nothing once it has ended."""
-        if self._stop is None and not self.ended.done():
+        if self._stop is None and not self._is_over:
             self._stop = Stop(ending, detail)
-            self._close_control()
+            os.close(self._confined.control)
             self._timers.append(self._loop.call_later(_STOP_SECONDS, self._kill))
 
     def result(self, failure: Failure | None = None) -> RunResult:
@@ -76,11 +76,6 @@ class Run:
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._confined.process.pid, signal.SIGKILL)
-
-    def _close_control(self) -> None:
-        if self._control_is_open:
-            os.close(self._confined.control)
-            self._control_is_open = False
 
     def _on_output(self, descriptor: int) -> None:
         if self._take(descriptor) == b"":
@@ -104,9 +99,11 @@ class Run:
     def _on_end(self) -> None:
         confined = self._confined
         confined.process.wait()
+        self._is_over = True  # from here on its process id may be somebody else's
         for timer in self._timers:
             timer.cancel()
-        self._close_control()
+        if self._stop is None:
+            os.close(confined.control)
         for descriptor in self._output:
             while self._take(descriptor) and not self._exceeded:
                 pass

@@ -43,8 +43,6 @@ def plain_callback(function: Callable[..., object]) -> Callback:
             positional: Any = decode(args)
             named: Any = decode(kwargs)
             return Returned(encode(function(*positional, **named)))
-        except NotPlainError as error:
-            return Raised(type(error).__name__, str(error))
         except Exception as error:
             return Raised(type(error).__name__, str(error))
 

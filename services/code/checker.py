@@ -43,7 +43,7 @@ def judge_test(source: str, entry_point: str, test: str, prompt: str, desk: Desk
         candidate = _Candidate(session, entry_point)
         try:
             checker = stack.enter_context(
-                desk.session(_checker_source(entry_point, test, prompt), share=1.0, callbacks={_PROXY: candidate.call})
+                desk.session(_checker_source(entry_point, test, prompt), share=0.5, callbacks={_PROXY: candidate.call})
             )
             outcome = checker.call(_RUN, "[]")
             checker_end = checker.close()

@@ -15,7 +15,7 @@ from services.client.sandbox import SandboxSession
 from services.code.checks import Call, CodeChecks
 from services.code.compare import difference, shown
 from services.code.desk import Desk
-from services.code.judgement import Judgement, Label, Tally, ending_evidence, judge_load, label_of
+from services.code.judgement import BadItemError, Judgement, Label, Tally, ending_evidence, judge_load, label_of
 
 RAISED_LABELS = {
     NotPlainError.__name__: Label.WRONG_TYPE,
@@ -24,6 +24,8 @@ RAISED_LABELS = {
     "MemoryError": Label.MEMORY,
 }
 """Labels of calls that raised; others are crashes."""
+
+_LENGTH_FACTOR, _LENGTH_EXTRA = 8, 1 << 16
 
 
 def judge_calls(source: str, entry_point: str, checks: CodeChecks, desk: Desk) -> Judgement:
@@ -57,10 +59,17 @@ def judge_calls(source: str, entry_point: str, checks: CodeChecks, desk: Desk) -
 def _judge_call(
     session: SandboxSession, entry_point: str, call: Call, tolerance: float | None
 ) -> tuple[Label, dict[str, str]]:
-    outcome = session.call(entry_point, encode(call.args), encode(call.kwargs))
+    try:
+        args, kwargs, expected = encode(call.args), encode(call.kwargs), encode(call.expected)
+    except NotPlainError as error:
+        raise BadItemError(f"checks.calls: {error}") from None
+    outcome = session.call(entry_point, args, kwargs)
     if isinstance(outcome, Raised):
         label = RAISED_LABELS.get(outcome.type, Label.CRASH)
         return label, {"raised": f"{outcome.type}: {outcome.message}"}
+    # A value far longer than the right one is wrong, and reading it could take longer than writing it did.
+    if len(outcome.value) > _LENGTH_FACTOR * len(expected) + _LENGTH_EXTRA:
+        return Label.FAIL, {"difference": f"expected {shown(call.expected)}, got {len(outcome.value)} characters"}
     try:
         got = decode(outcome.value)
     except NotPlainError as error:

@@ -131,6 +131,13 @@ def test_calls_with_keywords_typed_values_and_tolerance(judge: Judge) -> None:
     verdict(judge("def f(): return 0.1 + 0.2", tolerance=1e-9, **near), "pass", 1.0)
 
 
+def test_values_that_are_too_large_are_whose_fault_they_are(judge: Judge) -> None:
+    long = {"entry_point": "f", "calls": [{"args": ["x" * 5_000_000], "expected": 1}]}
+    error(judge("def f(x): return 1", **long), ErrorReason.INVALID_ITEM, "checks.calls: the value is longer than")
+    outcome = verdict(judge("def f(n): return 'x' * 10**6", **SQUARES), "fail", 0.0)
+    assert outcome.evidence["difference"] == "expected 9, got 1000002 characters"
+
+
 def test_each_call_gets_arguments_of_its_own(judge: Judge) -> None:
     calls = [{"args": [[1, 2]], "expected": 2}] * 2
     verdict(judge("def f(x): x.pop(); return len(x) + 1", entry_point="f", calls=calls), "pass", 1.0)
