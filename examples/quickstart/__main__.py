@@ -6,9 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.cli.local import run
-
 from examples.quickstart.make import write_all
+from trainer.cli.local import run
 
 HERE = Path(__file__).parent
 

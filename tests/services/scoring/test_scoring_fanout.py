@@ -52,7 +52,7 @@ def test_equal_items_are_judged_once_and_all_get_the_verdict(puppet):
         scored = scoring.score({"puppet": [*items, Item("d", "", "value 0.5")]}, 30)
     # the component says how many items came in one batch
     assert {name: each.components for name, each in scored.items()} == {
-        **dict.fromkeys("abc", {"puppet/value": 0.25, "puppet/batch": 2.0}),
+        **{name: {"puppet/value": 0.25, "puppet/batch": 2.0} for name in "abc"},
         "d": {"puppet/value": 0.5, "puppet/batch": 2.0},
     }
 
