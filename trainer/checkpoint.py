@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.utils.logging import disable_progress_bar
 
 from trainer.engine import Engine
 from trainer.group import RankGroup
@@ -147,9 +148,12 @@ def _write_model(engine: Engine, weights: dict[str, Tensor], tokenizer: Tokenize
     partial = directory.with_name(f"{PARTIAL}{directory.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    disable_progress_bar()
     # One file whatever its size: the protocol names one checksum.
     engine.policy.model.save_pretrained(str(partial), state_dict=weights, max_shard_size="1000TB")
     tokenizer.save_pretrained(str(partial))
+    # safetensors makes its files readable by their owner only; the rollout service may run as another user.
+    (partial / "model.safetensors").chmod(0o644)
     with (partial / "model.safetensors").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     (partial / "model.safetensors.sha256").write_text(f"{digest}  model.safetensors\n")

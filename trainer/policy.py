@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from trainer.batching import MicroBatch, Sample, make_micro_batches
 
@@ -91,6 +92,7 @@ def load_policy(directory: Path, *, gradient_checkpointing: bool = False) -> Pol
     """A policy in float32 from a Hugging Face directory. Nothing is fetched from the network. Raises ModelError."""
     if not (directory / "config.json").is_file():
         raise ModelError(f"model {directory}: there is no config.json; it must be a Hugging Face model directory")
+    disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:

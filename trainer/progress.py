@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import structlog
+
 from services.jobs.store import JobNotFoundError, JobStore, StaleTokenError
 from services.queue.connection import connect, redis_url
+
+log = structlog.get_logger()
 
 
 class Superseded(Exception):
@@ -31,7 +35,8 @@ class Progress:
         return self._token
 
     def step(self, step: int, total_steps: int, values: Mapping[str, float]) -> None:
-        """Metrics of one optimizer step."""
+        """Metrics of one optimizer step, and a line in the log."""
+        log.info("step", step=step, total_steps=total_steps, loss=values.get("loss/total"), reward=values.get("reward/total"))
         if self._store is not None:
             try:
                 self._store.record_step(

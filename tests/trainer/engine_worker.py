@@ -212,11 +212,13 @@ def case_publish(stage, dtype):
         loaded = Policy(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
         difference = float((loaded(batch)[0] - scores).abs().max().detach())
         files = sorted(path.name for path in folder.iterdir())
+        mode = oct((folder / "model.safetensors").stat().st_mode & 0o777)
         line = (folder / "model.safetensors.sha256").read_text()
         GROUP.barrier()
     return {
         "difference": difference,
         "files": files,
+        "mode": mode,
         "sha256": published.sha256,
         "line": line,
         "same": published == again,

@@ -53,7 +53,7 @@ def test_a_published_model_gives_the_engines_log_probabilities(ranks, case, requ
         assert seen["difference"] < (1e-5 if case.endswith("fp32") else 5e-2)
         assert {"config.json", "model.safetensors", "model.safetensors.sha256", "tokenizer.json"} <= set(seen["files"])
         assert seen["line"] == f"{seen['sha256']}  model.safetensors\n" and len(seen["sha256"]) == 64
-        assert seen["same"]
+        assert seen["same"] and seen["mode"] == "0o644"
 
 
 def test_a_checkpoint_is_restored_with_its_state_and_only_the_last_are_kept(tmp_path):
