@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from trainer.batching import Sample, make_micro_batches
 from trainer.checkpoint import CheckpointError, Checkpoints, publish
@@ -20,7 +20,7 @@ from trainer.engine import Engine, EngineConfig
 from trainer.group import join_group, leave_group
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.contract import LossOutputs
-from trainer.policy import Policy
+from trainer.policy import Policy, load_policy
 
 MARK = 9.0
 
@@ -209,7 +209,7 @@ def case_publish(stage, dtype):
         folder = Path(GROUP.gather(own)[0]) / "policy-1"
         published = publish(on, Tokenizer(), folder, GROUP)
         again = publish(on, Tokenizer(), folder, GROUP)
-        loaded = Policy(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        loaded = load_policy(folder)
         difference = float((loaded(batch)[0] - scores).abs().max().detach())
         files = sorted(path.name for path in folder.iterdir())
         mode = oct((folder / "model.safetensors").stat().st_mode & 0o777)
