@@ -169,7 +169,8 @@ def _same_source(policy: Policy, path: str, sha256: str) -> bool:
 def _device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    # unchecked, PyTorch's CUDA build names a GPU on a machine that has none
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -47,6 +47,16 @@ def engine(model_dir: Path) -> TransformersEngine:
     return engine_with(model_dir)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test needs to be absent")
+def test_a_build_for_gpus_computes_on_the_cpu_where_there_is_none(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._C, "_accelerator_getAccelerator", lambda: torch.device("cuda"))
+    engine = TransformersEngine(4, 64, "float32", "auto")
+    engine.update_weights("policy", 3, str(model_dir), "")
+    assert engine.versions() == {"policy": 3}
+
+
 def test_logprobs_of_samples_equal_a_plain_forward_pass(engine: TransformersEngine, model_dir: Path) -> None:
     model = load_plain(model_dir)
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=20, seed=11)
