@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainer.losses.aggregation import Counts
-from trainer.losses.contract import PackedBatch
+from trainer.losses.packed import PackedBatch
 
 if TYPE_CHECKING:
     from torch import Tensor, device

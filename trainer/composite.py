@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer.losses.aggregation import Aggregation, Counts
-from trainer.losses.contract import MetricSum, PackedBatch
-from trainer.losses.registry import BUILT_IN_TERMS, TermFunction
+from trainer.losses.contract import MetricSum
+from trainer.losses.packed import PackedBatch
+from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.losses.term import TermFunction
 from trainer.losses.user import LossFunction, load_loss, per_sequence
 from trainer.names import unknown_name
 from trainer.schedules import Schedule, is_schedule, parse_schedule

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from trainer.composite import Term, TermError
 from trainer.losses.aggregation import Aggregation
-from trainer.losses.contract import LossInputs, PackedBatch
+from trainer.losses.contract import LossInputs
+from trainer.losses.packed import PackedBatch
 from trainer.losses.user import LossFunction, checked_loss
 
 # User code may compute in float32 whatever it is given.

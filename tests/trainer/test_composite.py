@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError, TermError, make_term
 from trainer.losses.aggregation import Aggregation, Counts
-from trainer.losses.contract import LossOutputs, PackedBatch
+from trainer.losses.contract import LossOutputs
+from trainer.losses.packed import PackedBatch
 from trainer.losses.registry import BUILT_IN_TERMS
 
 

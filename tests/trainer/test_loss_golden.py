@@ -9,7 +9,7 @@ import torch
 
 from trainer.composite import Composite, make_term
 from trainer.losses.aggregation import Aggregation, Counts
-from trainer.losses.contract import PackedBatch
+from trainer.losses.packed import PackedBatch
 
 DATA = Path(os.environ.get("ASSAY_DATA", Path(__file__).parents[3] / "shared" / "data")) / "loss_golden.jsonl"
 ROWS = [json.loads(line) for line in DATA.read_text().splitlines()] if DATA.exists() else []

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.losses.contract import MissingInputError, PackedBatch
-from trainer.losses.entropy import entropy
+from trainer.losses.contract import MissingInputError
 from trainer.losses.kl import kl
+from trainer.losses.packed import PackedBatch
 from trainer.losses.policy_terms import grpo, ppo_clip
 from trainer.losses.registry import BUILT_IN_TERMS
-from trainer.losses.sft import sft
+from trainer.losses.supervised import entropy, sft
 
 LOG2 = 0.6931471805599453
 
@@ -187,7 +187,7 @@ def test_extreme_log_probabilities_give_finite_values_and_gradients(tokens, in_f
     logprobs, inference, reference, advantages = zip(*tokens, strict=True)
     batch = batch_of(logprobs, inference_logprobs=inference, ref_logprobs=reference, advantages=advantages)
     if in_float32:
-        batch = batch._map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+        batch = batch.map_tokens(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
     for term, kwargs in (
         (grpo, {}),
         (ppo_clip, {"dual_clip": 3.0}),

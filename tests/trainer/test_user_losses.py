@@ -11,7 +11,8 @@ import torch
 
 from trainer.composite import Composite, make_term
 from trainer.losses.aggregation import Counts
-from trainer.losses.contract import LossInputs, LossOutputs, PackedBatch
+from trainer.losses.contract import LossInputs, LossOutputs
+from trainer.losses.packed import PackedBatch
 from trainer.losses.policy_terms import ppo_clip
 from trainer.losses.user import LossContractError, LossPathError, load_loss, per_sequence
 
@@ -160,7 +161,7 @@ def test_two_forms_of_the_clipped_surrogate_agree_sequence_by_sequence():
     def one(inputs):
         alone = PackedBatch(
             inputs.trainer_logprobs, torch.zeros_like(inputs.loss_mask, dtype=torch.int64), 1, inputs.loss_mask,
-            inputs.inference_logprobs, inputs.advantages,
+            inference_logprobs=inputs.inference_logprobs, advantages=inputs.advantages,
         )  # fmt: skip
         return LossOutputs(ppo_clip(alone).values.sum(), {})
 

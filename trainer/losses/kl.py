@@ -15,8 +15,12 @@ means hold for tokens of the policy itself: off-policy samples bias all of them,
 
 from __future__ import annotations
 
-from trainer.losses.contract import PackedBatch, TermOutput, token_metrics
+from collections.abc import Mapping
+
+from trainer.losses.contract import TermOutput, means
+from trainer.losses.packed import PackedBatch
 from trainer.losses.policy_terms import LOG_RATIO_LIMIT
+from trainer.losses.term import BuiltInTerm
 
 K1_REMEDY = (
     "estimator 'k1' cannot be a loss: its gradient, the mean of grad log pi, is zero on average, so it adds noise and"
@@ -40,4 +44,7 @@ def kl(batch: PackedBatch, *, estimator: str = "k3") -> TermOutput:
         values = (-d).exp() - 1 + d
     else:
         raise ValueError(f"estimator must be 'k2' or 'k3', not {estimator!r}")
-    return TermOutput(values, metrics=token_metrics(k1=d))
+    return TermOutput(values, metrics=means(k1=d))
+
+
+TERMS: Mapping[str, BuiltInTerm] = {"kl": BuiltInTerm(kl, frozenset({"ref_logprobs"}), non_negative=True)}

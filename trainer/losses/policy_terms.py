@@ -6,9 +6,12 @@ The ratio is taken against the behaviour policy (`inference_logprobs`), token by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trainer.losses.contract import PackedBatch, TermOutput, token_metrics
+from trainer.losses.contract import TermOutput, means
+from trainer.losses.packed import PackedBatch
+from trainer.losses.term import BuiltInTerm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,9 +67,14 @@ def _clipped(batch: PackedBatch, eps_low: float, eps_high: float, dual_clip: flo
     objective = unclipped.minimum(clipped)
     if dual_clip is not None:
         objective = objective.where(advantages >= 0, objective.maximum(dual_clip * advantages))
-    metrics = token_metrics(
+    metrics = means(
         ratio=ratio,
         clip_fraction=(objective != unclipped).to(ratio.dtype),
         behaviour_kl=ratio - 1 - log_ratios,
     )
     return TermOutput(-objective, metrics=metrics)
+
+
+_ROLLOUT = frozenset({"inference_logprobs", "advantages"})
+
+TERMS: Mapping[str, BuiltInTerm] = {"grpo": BuiltInTerm(grpo, _ROLLOUT), "ppo_clip": BuiltInTerm(ppo_clip, _ROLLOUT)}

@@ -14,8 +14,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trainer.losses.contract import LossInputs, LossOutputs, MetricSum, PackedBatch, TermOutput
-from trainer.losses.registry import TermFunction
+from trainer.losses.contract import LossInputs, LossOutputs, MetricSum, TermOutput
+from trainer.losses.packed import PackedBatch
+from trainer.losses.term import TermFunction
 from trainer.names import unknown_name
 
 if TYPE_CHECKING:

@@ -1,0 +1,37 @@
+"""What the composite must know of a built-in term before it calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from trainer.losses.aggregation import KINDS_OF_SCOPE, AggregationKind
+from trainer.losses.contract import MetricSum, Scope, TermOutput
+
+TermFunction = Callable[..., TermOutput]
+"""`(PackedBatch, **kwargs) -> TermOutput`; the batch holds only tokens that count."""
+
+StatisticsFunction = Callable[..., Mapping[str, MetricSum]]
+"""`(PackedBatch, **kwargs)`, with the term's own arguments: what it needs to know of the whole step before its first value.
+
+Its results are added up over micro-batches and ranks, and their means are `PackedBatch.statistics` when the term is called.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInTerm:
+    """A term with its properties."""
+
+    function: TermFunction
+    needs: frozenset[str] = frozenset()
+    """Fields of `PackedBatch` that it reads beside the log-probabilities of the policy."""
+    scope: Scope = "sequence"
+    default_aggregation: AggregationKind | None = None
+    non_negative: bool = False
+    """Whether its values cannot be below 0, as some controllers ask."""
+    statistics: StatisticsFunction | None = None
+
+    @property
+    def aggregation(self) -> AggregationKind:
+        """What it is divided by unless the job says otherwise."""
+        return self.default_aggregation or KINDS_OF_SCOPE[self.scope][0]
