@@ -90,7 +90,8 @@ def test_a_scorer_of_the_users_own_by_import_path(tmp_path):
     ("arguments", "part"),
     [
         (["-d", "poetry", "rows.jsonl"], "poetry"),
-        (["-d", "math", "absent.jsonl"], "cannot be read"),
+        (["-d", "math", "absent.jsonl"], "absent.jsonl"),
+        (["-d", "math", "rows.jsonl", "--address", "127.0.0.1:1"], "127.0.0.1:1"),
         (["-d", "math", "rows.jsonl", "--check", "golld=answer"], "golld"),
         (["-d", "math", "rows.jsonl", "--check", "gold"], "NAME=VALUE"),
         (["-d", "mine", "rows.jsonl", "--scorer", "mine=nowhere.mod:Class"], "nowhere"),
@@ -103,6 +104,16 @@ def test_bad_arguments_are_named(tmp_path, arguments, part):
     assert done.returncode == 2
     assert part in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"response": "#### 18", "gold": "18"}\n' * 300)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "trainer.cli", "score", "-d", "math", str(tmp_path / "rows.jsonl")]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}")

@@ -157,7 +157,17 @@ def cancel(job: JobId, address: Address = None, state_dir: StateDir = Path(".ass
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="JSON lines, one item each.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl",
+            help="JSON lines, one item each.",
+            show_default=False,
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
+    ],
     domain: Annotated[
         str, typer.Option("--domain", "-d", help="math, code, safety, coherence, or a name given by --scorer.")
     ],

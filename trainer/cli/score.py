@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from services.client.channel import ServiceError
 from services.client.scoring import ScoringClient
 from services.verdicts import Component, Item, ItemError, Outcome, Verdict
 from trainer.cli.rows import Columns, Row, read_rows
@@ -64,7 +65,7 @@ def score(
     file: Path, domain: str, columns: Columns, as_json: bool, custom: Mapping[str, str], address: str | None
 ) -> int:
     """Scores a file; see `assay score --help`. Returns the exit code."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         try:
             found = address or stack.enter_context(scoring_address(domain, custom, console))
@@ -73,15 +74,16 @@ def score(
             keys = list(description.checks_schema.get("properties", {}))
             unknown = sorted(set(columns.checks or {}) - set(keys))
             if unknown:
-                console.print(f"--check: {domain} has no key {unknown[0]!r}; known: {', '.join(keys)}", style="red")
+                known = ", ".join(keys) or "none"
+                console.print(f"--check: {domain} has no key {unknown[0]!r}; known: {known}", style="red", markup=False)
                 return 2
             tally = Tally(description.components[0])
             show = _print_json if as_json else _print_text
             for row, outcome in _outcomes(client, read_rows(file, columns, keys)):
                 tally.add(row, outcome)
                 show(row, outcome)
-        except OSError as error:
-            console.print(f"{file}: cannot be read: {error.strerror}", style="red")
+        except ServiceError as error:
+            console.print(str(error), style="red", markup=False)
             return 2
     _print_sums(tally, as_json)
     return 0 if tally.scored and not tally.missing else 1
