@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.text import Text
+
+from services.jobs.job import Job, JobState
+from trainer.cli.jobs import print_jobs, state_line
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("ASSAY_DATA") or ROOT.parent / "shared" / "data")
@@ -52,6 +57,18 @@ def test_asking_where_nothing_runs_says_how_to_start_it(command, tmp_path):
     done = assay(command, *arguments, "--state-dir", tmp_path)
     assert done.returncode == 2
     assert "assay up" in done.stderr
+
+
+def test_ids_and_messages_of_jobs_are_whole_on_a_narrow_screen(capsys, monkeypatch):
+    monkeypatch.setattr("trainer.cli.jobs.out", Console(width=40, soft_wrap=True))
+    message = "the trainer exited with code 1: no such policy [/policy], and much more to say"
+    failed = Job("a-job-with-a-long-name-0f78d911", "a", JobState.FAILED, 1.7e9, message, 3, 660, 2)
+    print_jobs([failed, Job("b-12345678", "b", JobState.QUEUED, 1.7e9)])
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:4] == [failed.id, "failed", "3/660", "2"]
+    assert first.endswith(message)
+    assert second.index("queued") == first.index("failed") == header.index("state")
+    assert message in Text.from_markup(state_line(failed)).plain
 
 
 def test_a_job_service_that_is_away_is_named():

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from services.client.channel import ServiceError
 from services.client.jobs import JobsClient
@@ -50,7 +49,7 @@ def submit(path: Path, key: str, address: str | None, state_dir: Path) -> int:
 def status(job_id: str | None, address: str | None, state_dir: Path) -> int:
     def show(client: JobsClient) -> int:
         if job_id is None:
-            _print_jobs(client.list())
+            print_jobs(client.list())
         else:
             _print_job(client.get(job_id))
         return 0
@@ -65,7 +64,10 @@ def watch(job_id: str, address: str | None, state_dir: Path) -> int:
                 out.print(state_line(event.what))
             elif isinstance(event.what, StepMetrics):
                 out.print(metrics_line(event.what))
-        return 0 if client.get(job_id).state is JobState.SUCCEEDED else 1
+        job = client.get(job_id)
+        if job.run_dir:
+            out.print(f"results in {job.run_dir}", markup=False)
+        return 0 if job.state is JobState.SUCCEEDED else 1
 
     return _ask(address, state_dir, follow)
 
@@ -93,7 +95,7 @@ def state_line(job: Job) -> str:
     text = f"{job.id} [{STATE_STYLES[job.state]}]{job.state.value.lower()}[/]"
     if job.attempts > 1:
         text += f", attempt {job.attempts}"
-    return f"{text}: {job.message}" if job.message else text
+    return f"{text}: {_plain(job.message)}" if job.message else text
 
 
 def metrics_line(metrics: StepMetrics) -> str:
@@ -128,14 +130,22 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _print_jobs(jobs: list[Job]) -> None:
-    table = Table("job", "state", "step", "attempts", "submitted", "message", box=None, pad_edge=False)
-    for job in jobs:
-        submitted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
-        state = f"[{STATE_STYLES[job.state]}]{job.state.value.lower()}[/]"
-        step = f"{job.step}/{job.total_steps}" if job.total_steps else ""
-        table.add_row(job.id, state, step, str(job.attempts), submitted, _plain(job.message))
-    out.print(table if jobs else "no jobs")
+def print_jobs(jobs: list[Job]) -> None:
+    """One line a job, however narrow the screen: ids are there to be copied, and lines to be searched."""
+    if not jobs:
+        out.print("no jobs")
+        return
+    rows = [("job", "state", "step", "attempts", "submitted", "message"), *map(_cells, jobs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    styles = ["bold", *(STATE_STYLES[job.state] for job in jobs)]
+    for row, style in zip(rows, styles, strict=True):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        out.print(line.rstrip(), style=style, markup=False)
+
+
+def _cells(job: Job) -> tuple[str, ...]:
+    step = f"{job.step}/{job.total_steps}" if job.total_steps else ""
+    return job.id, job.state.value.lower(), step, str(job.attempts), _when(job.submitted_at), job.message
 
 
 def _print_job(job: Job) -> None:
@@ -143,6 +153,10 @@ def _print_job(job: Job) -> None:
     out.print(f"step {job.step} of {job.total_steps}, attempt {job.attempts}")
     for word, at in (("submitted", job.submitted_at), ("started", job.started_at), ("ended", job.ended_at)):
         if at:
-            out.print(f"{word} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}")
+            out.print(f"{word} {_when(at)}")
     if job.run_dir:
-        out.print(f"results in {job.run_dir}")
+        out.print(f"results in {job.run_dir}", markup=False)
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
