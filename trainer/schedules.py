@@ -1,105 +1,65 @@
 """Numbers that move during training, as pure functions of the optimizer step.
 
-A schedule keeps no state, so a resumed run reads the same values as an uninterrupted one. Steps count from 0. A schedule
-that spans `steps` optimizer steps has its `start` at the first of them and exactly its `end` at the last; from there on
-it stays at `end`. Without `steps` it spans the whole run.
+A schedule keeps no state, so a resumed run reads the same values as an uninterrupted one. Steps count from 0. The curves
+are in `trainer/schedule_shapes.py`; a name with a dot is the import path of a user's own.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
-import itertools
-import math
+import numbers
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from trainer.imports import ImportPathError, load_function
 from trainer.names import unknown_name
+from trainer.schedule_shapes import SHAPES, ScheduleError
 
-
-class ScheduleError(ValueError):
-    """A schedule that cannot be; the message names the key, the value and what would be right."""
-
-
-def constant(step: int, total_steps: int, *, value: float) -> float:
-    """`value` at every step."""
-    return value
-
-
-def linear(step: int, total_steps: int, *, start: float, end: float, steps: int | None = None) -> float:
-    """A straight line from `start` to `end`."""
-    return _blend(start, end, _progress(step, steps or total_steps))
-
-
-def cosine(step: int, total_steps: int, *, start: float, end: float, steps: int | None = None) -> float:
-    """Half a cosine wave from `start` to `end` (Loshchilov and Hutter 2017, SGDR, equation 5, without restarts)."""
-    progress = _progress(step, steps or total_steps)
-    return _blend(start, end, (1.0 - math.cos(math.pi * progress)) / 2.0)
-
-
-def exponential(step: int, total_steps: int, *, start: float, end: float, steps: int | None = None) -> float:
-    """`start * (end / start) ** progress`: the same factor at every step. Both ends have the same sign, none is 0."""
-    progress = _progress(step, steps or total_steps)
-    return end if progress == 1.0 else start * (end / start) ** progress
-
-
-def warmup(step: int, total_steps: int, *, end: float, steps: int, start: float = 0.0) -> float:
-    """A straight line that has left `start` at step 0 already and reaches `end` at step `steps - 1`; then `end`.
-
-    For learning rates: with the default `start` no step is spent on a rate of 0.
-    """
-    return _blend(start, end, min(1.0, (step + 1) / steps))
-
-
-def phases(step: int, total_steps: int, *, phases: list[list[float]]) -> float:
-    """`[[fraction, value], ...]`: each value holds until its fraction of the run is over; the last fraction is 1."""
-    for fraction, value in phases:
-        # Rounding takes off the noise of products like 0.07 * 100 = 7.000000000000001, which would shift a phase.
-        if step < round(fraction * total_steps, 6):
-            return value
-    return phases[-1][1]
-
-
-def piecewise(step: int, total_steps: int, *, points: list[list[float]]) -> float:
-    """`[[step, value], ...]`: straight lines between the points, constant before the first and after the last."""
-    if step <= points[0][0]:
-        return points[0][1]
-    for (left, low), (right, high) in itertools.pairwise(points):
-        if step < right:
-            return _blend(low, high, (step - left) / (right - left))
-    return points[-1][1]
-
-
-SCHEDULES: Mapping[str, Callable[..., float]] = MappingProxyType(
-    {
-        "constant": constant,
-        "linear": linear,
-        "cosine": cosine,
-        "exponential": exponential,
-        "warmup": warmup,
-        "phases": phases,
-        "piecewise": piecewise,
-    }
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"decay": ("linear", "cosine"), "shape": ("triangle", "cosine")}
 )
+"""Parameters that are words."""
+
+LEAST: Mapping[str, int] = MappingProxyType({"steps": 1, "warmup_steps": 0, "hold_steps": 0, "period": 2})
+"""Parameters that are whole numbers, and the smallest of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A named function of `SCHEDULES` with its parameters. Made by `parse_schedule`, which checks them."""
+    """A curve of `SHAPES`, or a user's function, with its parameters. Made by `parse_schedule`."""
 
     kind: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, step: int, total_steps: int) -> float:
-        """The value at `step` of `total_steps` (0 <= step < total_steps; later steps keep the last value)."""
-        return float(SCHEDULES[self.kind](step, total_steps, **self.parameters))
+        """The value at `step` of `total_steps` (0 <= step < total_steps; later steps keep the last value).
+
+        A user's module is imported at the first call. Raises ScheduleError where its function cannot be had, cannot be
+        called so, or returns something else than a finite number.
+        """
+        if self.kind in SHAPES:
+            return float(SHAPES[self.kind](step, total_steps, **self.parameters))
+        function = _user_function(self.kind, tuple(self.parameters))
+        try:
+            value = function(step, total_steps, **self.parameters)
+        except Exception as error:  # whatever a user's code raises
+            raise ScheduleError(f"schedule {self.kind!r}: {type(error).__name__}: {error}, at step {step}") from error
+        if not _is_number(value):
+            raise ScheduleError(
+                f"schedule {self.kind!r}: it returned {value!r} at step {step} of {total_steps}; return a finite number"
+            )
+        return float(value)
 
 
 def parse_schedule(value: float | Mapping[str, Any] | Schedule) -> Schedule:
     """A schedule from a number, or from a table such as `{"schedule": "linear", "start": 0.0, "end": 0.02}`.
 
-    Raises ScheduleError.
+    A user's function, `{"schedule": "my_package.my_module.function", ...}`, is called with the step, the number of steps
+    and the other keys of the table; it is not imported here. Raises ScheduleError.
     """
     if isinstance(value, Schedule):
         return value
@@ -109,10 +69,14 @@ def parse_schedule(value: float | Mapping[str, Any] | Schedule) -> Schedule:
         raise ScheduleError(f"a schedule is a finite number or a table with the key 'schedule', not {value!r}")
     parameters = dict(value)
     if "schedule" not in parameters:
-        raise ScheduleError(f"a schedule's table needs the key 'schedule'; known: {', '.join(SCHEDULES)}")
+        raise ScheduleError(f"a schedule's table needs the key 'schedule'; known: {', '.join(SHAPES)}")
     kind = parameters.pop("schedule")
-    if not isinstance(kind, str) or kind not in SCHEDULES:
-        raise ScheduleError(f"schedule: {unknown_name(kind, SCHEDULES)}")
+    if isinstance(kind, str) and "." in kind:
+        return Schedule(kind, MappingProxyType(parameters))
+    if not isinstance(kind, str) or kind not in SHAPES:
+        raise ScheduleError(
+            f"schedule: {unknown_name(kind, SHAPES)}; a function of your own is named package.module.function"
+        )
     _check_keys(kind, parameters)
     for key, given in parameters.items():
         _check_value(kind, key, given)
@@ -129,8 +93,25 @@ def is_schedule(value: object) -> bool:
     return isinstance(value, Mapping) and "schedule" in value
 
 
+@functools.cache
+def _user_function(path: str, names: tuple[str, ...]) -> Callable[..., Any]:
+    try:
+        function = load_function(path)
+    except ImportPathError as error:
+        raise ScheduleError(f"schedule: {error}") from error
+    try:
+        inspect.signature(function).bind(0, 1, **dict.fromkeys(names))
+    except (TypeError, ValueError) as error:
+        raise ScheduleError(
+            f"schedule {path!r}: {error}; it is called as function(step, total_steps"
+            + "".join(f", {name}=..." for name in names)
+            + ")"
+        ) from None
+    return function
+
+
 def _check_keys(kind: str, parameters: Mapping[str, Any]) -> None:
-    known = [p for p in inspect.signature(SCHEDULES[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [p for p in inspect.signature(SHAPES[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
     names = [p.name for p in known]
     for key in parameters:
         if key not in names:
@@ -141,13 +122,18 @@ def _check_keys(kind: str, parameters: Mapping[str, Any]) -> None:
 
 
 def _check_value(kind: str, key: str, value: Any) -> None:
-    if key == "steps":
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ScheduleError(f"{kind}: steps must be a whole number of at least 1, not {value!r}")
+    if key in LEAST:
+        if isinstance(value, bool) or not isinstance(value, int) or value < LEAST[key]:
+            raise ScheduleError(f"{kind}: {key} must be a whole number of at least {LEAST[key]}, not {value!r}")
+    elif key in CHOICES:
+        if value not in CHOICES[key]:
+            raise ScheduleError(f"{kind}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
     elif key in ("phases", "points"):
         _check_pairs(kind, key, value)
     elif not _is_number(value):
         raise ScheduleError(f"{kind}: {key} must be a finite number, not {value!r}")
+    elif key == "power" and value <= 0:
+        raise ScheduleError(f"{kind}: power must be above 0, not {value!r}; 1 is a straight line")
 
 
 def _check_pairs(kind: str, key: str, pairs: Any) -> None:
@@ -163,13 +149,7 @@ def _check_pairs(kind: str, key: str, pairs: Any) -> None:
         raise ScheduleError(f"phases: the last fraction must be 1.0, not {places[-1]!r}: it says where the run ends")
 
 
-def _progress(step: int, steps: int) -> float:
-    return min(1.0, step / (steps - 1)) if steps > 1 else 1.0
-
-
-def _blend(start: float, end: float, progress: float) -> float:
-    return end if progress == 1.0 else start + (end - start) * progress
-
-
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # NumPy's numbers are real numbers too, but not floats. An int can be larger than any float.
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and bool(-sys.float_info.max <= value <= sys.float_info.max)  # pyright: ignore[reportOperatorIssue]
