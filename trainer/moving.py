@@ -1,0 +1,50 @@
+"""A number of the job file that may move: a schedule, which follows the step, or a controller, which follows a metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.controller_spec import is_controller, parse_controller
+from trainer.controllers import Controller
+from trainer.schedule_shapes import ScheduleError
+from trainer.schedules import Schedule, is_schedule, parse_schedule
+
+Moving = Schedule | Controller
+"""Both are called as `moving(step, total_steps) -> float`."""
+
+SAMPLED_STEPS = 1000
+"""How many steps of a long schedule are looked at before a run."""
+
+
+def parse_moving(value: float | Mapping[str, Any] | Moving) -> Moving:
+    """A schedule or a controller from a number or a table; one that is made already is given back as it is.
+
+    Every controller made here has a state of its own. Raises ScheduleError, ControllerError.
+    """
+    if isinstance(value, (Schedule, Controller)):
+        return value
+    return Controller(parse_controller(value)) if is_controller(value) else parse_schedule(value)  # pyright: ignore[reportArgumentType]
+
+
+def is_moving(value: object) -> bool:
+    """Whether a value is a schedule or a controller, or is written as one: a table with its key. A number is not."""
+    return isinstance(value, (Schedule, Controller)) or is_schedule(value) or is_controller(value)
+
+
+def moving_range(moving: Moving, total_steps: int) -> tuple[float, float]:
+    """The smallest and the largest value of a run: a controller's bounds, or what a schedule has at its steps.
+
+    Of a run of more than `SAMPLED_STEPS` steps as many are looked at, evenly spread, the first and the last among them.
+    Imports a user's schedule. Raises ScheduleError where one cannot be had or is not finite at one of these steps.
+    """
+    if isinstance(moving, Controller):
+        return float(moving.spec.parameters["min"]), float(moving.spec.parameters["max"])
+    last, count = max(0, total_steps - 1), min(max(1, total_steps), SAMPLED_STEPS)
+    steps = sorted({round(place * last / max(1, count - 1)) for place in range(count)})
+    values = [moving(step, max(1, total_steps)) for step in steps]
+    for step, value in zip(steps, values, strict=True):
+        if not math.isfinite(value):
+            raise ScheduleError(f"schedule {moving.kind!r}: it is {value!r} at step {step} of {total_steps}")
+    return min(values), max(values)
