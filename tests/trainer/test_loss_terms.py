@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.losses.clipped import grpo, ppo_clip
 from trainer.losses.contract import MissingInputError
 from trainer.losses.kl import kl
 from trainer.losses.packed import PackedBatch
-from trainer.losses.policy_terms import grpo, ppo_clip
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.losses.supervised import entropy, sft
 
@@ -59,10 +59,10 @@ def test_dual_clip_bounds_what_a_bad_token_can_cost():
 
 def test_surrogate_metrics_are_sums_with_counts():
     metrics = grpo(batch_of([-1.0] * 5, **SURROGATE)).metrics
-    assert {name: m.count for name, m in metrics.items()} == {"ratio": 5, "clip_fraction": 5, "behaviour_kl": 5}
+    assert {name: m.count for name, m in metrics.items()} == {"ratio": 5, "clip_fraction": 5, "anchor_kl": 5}
     assert float(metrics["ratio"].total) == pytest.approx(5.5)
     assert float(metrics["clip_fraction"].total) == 2.0
-    assert float(metrics["behaviour_kl"].total) == pytest.approx(float((RATIOS - 1 - RATIOS.log()).sum()))
+    assert float(metrics["anchor_kl"].total) == pytest.approx(float((RATIOS - 1 - RATIOS.log()).sum()))
     assert not any(m.total.requires_grad for m in metrics.values())
 
 
@@ -77,7 +77,7 @@ def test_kl_estimators_by_hand():
 
 
 def test_k1_is_refused_with_its_remedy():
-    with pytest.raises(ValueError, match=r"zero on average.*Use 'k2'.*or 'k3'"):
+    with pytest.raises(ValueError, match=r"zero on average.*Use form = 'score_function', or 'k2'.*or 'k3'"):
         kl(batch_of([-1.0], ref_logprobs=[-1.0]), estimator="k1")
 
 
@@ -164,7 +164,7 @@ def test_gradcheck(term, tensors, kwargs):
         (grpo, {"eps_low": 1.0}, "eps_low must lie between 0 and 1"),
         (grpo, {"eps_high": -0.1}, "eps_high must be greater than 0"),
         (ppo_clip, {"dual_clip": 1.0}, "dual_clip must be greater than 1"),
-        (kl, {"estimator": "k4"}, "estimator must be 'k2' or 'k3', not 'k4'"),
+        (kl, {"estimator": "k4"}, "estimator must be 'k1', 'k2' or 'k3', not 'k4'"),
     ],
 )
 def test_values_outside_their_range_are_refused(term, kwargs, said):

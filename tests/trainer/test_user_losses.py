@@ -11,9 +11,9 @@ import torch
 
 from trainer.composite import Composite, make_term
 from trainer.losses.aggregation import Counts
+from trainer.losses.clipped import ppo_clip
 from trainer.losses.contract import LossInputs, LossOutputs
 from trainer.losses.packed import PackedBatch
-from trainer.losses.policy_terms import ppo_clip
 from trainer.losses.user import LossContractError, LossPathError, load_loss, per_sequence
 
 GUIDE = Path(os.environ.get("ASSAY_DATA", Path(__file__).parents[3] / "shared" / "data")) / "prime_rl_guide"

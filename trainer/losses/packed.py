@@ -47,6 +47,8 @@ _SOURCES: Mapping[str, str] = {
     "returns": "they come from [advantage] kind = \"gae\"",
     "segment_index": "say where segments end: [loss] segment_ends",
     "group_index": "samples of rollouts have a group; demonstrations have none",
+    "group_tokens": "samples of rollouts have a group; demonstrations have none",
+    "group_sequences": "samples of rollouts have a group; demonstrations have none",
     "rewards": "they come with rollouts and preference pairs; demonstrations have none",
     "chosen": "pairs are formed from groups with rewards; demonstrations have none",
     "rejected": "pairs are formed from groups with rewards; demonstrations have none",
