@@ -77,22 +77,26 @@ class Scoring:
 
     def _ask(self, client: ScoringClient, items: Sequence[Item], deadline: float) -> dict[str, Outcome]:
         """One scorer's outcomes, after retries."""
-        try:
-            items = self._with_own_checks(client, items)
-        except ServiceUnavailableError as error:
-            return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
-        # the samples of one prompt are often alike: what is equal is judged once
-        originals: dict[str, Item] = {}
-        for item in items:
-            originals.setdefault(_content(item), item)
-        outcomes = client.score(list(originals.values()), deadline - time.monotonic())
+        outcomes = self._try(client, items, deadline)
         for attempt in range(self._retries):
-            again = [item for item in originals.values() if _may_pass(outcomes[item.id])]
+            again = [item for item in items if _may_pass(outcomes[item.id])]
             pause = RETRY_PAUSE_SECONDS * 2.0**attempt
             if not again or time.monotonic() + pause >= deadline:
                 break
             time.sleep(pause)
-            outcomes |= client.score(again, deadline - time.monotonic())
+            outcomes |= self._try(client, again, deadline)
+        return outcomes
+
+    def _try(self, client: ScoringClient, items: Sequence[Item], deadline: float) -> dict[str, Outcome]:
+        """One scorer's outcomes, asked once. The samples of one prompt are often alike: what is equal is judged once."""
+        try:
+            items = self._with_own_checks(client, items)
+        except ServiceUnavailableError as error:
+            return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
+        originals: dict[str, Item] = {}
+        for item in items:
+            originals.setdefault(_content(item), item)
+        outcomes = client.score(list(originals.values()), deadline - time.monotonic())
         return {item.id: outcomes[originals[_content(item)].id] for item in items}
 
     def _with_own_checks(self, client: ScoringClient, items: Sequence[Item]) -> list[Item]:

@@ -1,5 +1,8 @@
 """Fan-out: which component came from where, what is missing and why, and what was tried again."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from services.client.channel import ServiceError
@@ -79,6 +82,18 @@ def test_a_scorer_that_is_gone_is_missing_and_the_others_are_not(puppet):
     assert scored["a"].components["puppet/value"] == 0.5
     assert scored["a"].missing == {"gone": "UNAVAILABLE"}
     assert scored["a"].labels == {"puppet": "done"}
+
+
+def test_a_scorer_that_comes_back_between_tries_gives_its_verdicts(start_service):
+    first = start_service("services.scorer", "--scorer", "puppet:Puppet", "--workers", "1")
+    first.end()
+    port = first.address.rpartition(":")[2]
+    with Scoring({"puppet": first.address}, retries=8, patience_seconds=0.2) as scoring, ThreadPoolExecutor() as thread:
+        # nobody answers, so that the scorer cannot even be asked which checks it knows
+        scored = thread.submit(scoring.score, {"puppet": [Item("a", "", "value 0.5"), Item("b", "", "value 0.5")]}, 60)
+        time.sleep(0.5)
+        start_service("services.scorer", "--scorer", "puppet:Puppet", "--workers", "1", "--port", port)
+        assert {name: each.missing for name, each in scored.result().items()} == {"a": {}, "b": {}}
 
 
 def test_the_time_is_for_everything(puppet):
