@@ -14,6 +14,7 @@ from typing import Any
 MAX_CONFIG_BYTES = 1024 * 1024
 DEFAULT_MAX_ATTEMPTS = 3
 
+_JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 _MAX_NAME_CHARACTERS = 100
 _MAX_ATTEMPTS = 100
 
@@ -115,7 +116,7 @@ def check_config(config_json: str) -> str:
         raise ValueError(f"config_json has {size} bytes; at most {MAX_CONFIG_BYTES} are accepted")
     try:
         config = json.loads(config_json)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError too: a number of thousands of digits
         raise ValueError(f"config_json is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"config_json is a JSON {type(config).__name__}, not an object")
@@ -129,6 +130,11 @@ def check_config(config_json: str) -> str:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MAX_ATTEMPTS:
         raise ValueError(f"`job.max_attempts` must be a whole number from 1 to {_MAX_ATTEMPTS}")
     return name
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a job can be called so. What cannot is not looked up: it may be the name of something else in the store."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def new_job_id(name: str) -> str:

@@ -77,7 +77,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         self, request: jobs_pb2.WatchRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[jobs_pb2.JobEvent]:
         async with _refusals(context):
-            if request.after and not _CURSOR.fullmatch(request.after):
+            if request.after and not _is_cursor(request.after):
                 raise ValueError("after is not the cursor of an event")
             after = request.after
             while True:
@@ -95,6 +95,11 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping; watch again")
                 if not events:
                     await asyncio.sleep(LOOK_SECONDS)
+
+
+def _is_cursor(text: str) -> bool:
+    """Whether Redis takes it for the id of a stream's entry: two numbers below 2**64."""
+    return _CURSOR.fullmatch(text) is not None and all(int(part) < 2**64 for part in text.split("-"))
 
 
 @asynccontextmanager

@@ -19,12 +19,23 @@ from typing import Any
 from redis import Redis
 
 from services.jobs import scripts
-from services.jobs.job import NEXT_STATES, Job, JobEvent, JobState, LogLine, StepMetrics, check_config, new_job_id
+from services.jobs.job import (
+    NEXT_STATES,
+    Job,
+    JobEvent,
+    JobState,
+    LogLine,
+    StepMetrics,
+    check_config,
+    is_job_id,
+    new_job_id,
+)
 
 KEEP_ENDED_SECONDS = 30 * 24 * 3600
 LONGEST_HISTORY = 5000
 LONGEST_LINE = 4000
 
+_LONGEST_SHOWN = 100
 _INDEX = "assay:jobs"
 _OUTBOX = "assay:jobs:outbox"
 
@@ -189,6 +200,8 @@ class JobStore:
 
 
 def _job(job_id: str) -> str:
+    if not is_job_id(job_id):
+        raise _no_such_job(job_id)
     return f"assay:job:{job_id}"
 
 
@@ -197,7 +210,8 @@ def _events(job_id: str) -> str:
 
 
 def _no_such_job(job_id: str) -> JobNotFoundError:
-    return JobNotFoundError(f"there is no job {job_id!r}")
+    shown = job_id if len(job_id) <= _LONGEST_SHOWN else f"{job_id[:_LONGEST_SHOWN]}..."
+    return JobNotFoundError(f"there is no job {shown!r}")
 
 
 def _canonical(config_json: str) -> str:

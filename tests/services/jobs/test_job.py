@@ -26,6 +26,7 @@ def test_the_name_comes_from_the_job_table() -> None:
     [
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
+        ('{"job": ' + "9" * 5000 + "}", "config_json is not JSON"),
         ("[]", "a JSON list"),
         ("{}", "no object `job`"),
         ('{"job": 3}', "no object `job`"),

@@ -130,9 +130,13 @@ def test_cancel(client: JobsClient, store: JobStore) -> None:
         ),
         ("Get", jobs_pb2.GetJobRequest(id="nobody"), "NOT_FOUND", "nobody"),
         ("Cancel", jobs_pb2.CancelJobRequest(id="nobody"), "NOT_FOUND", "nobody"),
+        # a store's key of another kind, and an id whose error would not fit gRPC's trailers
+        ("Get", jobs_pb2.GetJobRequest(id="tiny:events"), "NOT_FOUND", "tiny:events"),
+        ("Get", jobs_pb2.GetJobRequest(id="x" * 100_000), "NOT_FOUND", "xxx..."),
         ("List", jobs_pb2.ListJobsRequest(limit=1001), "INVALID_ARGUMENT", "limit is 1001"),
         ("Watch", jobs_pb2.WatchRequest(id="nobody"), "NOT_FOUND", "nobody"),
         ("Watch", jobs_pb2.WatchRequest(id="nobody", after="yesterday"), "INVALID_ARGUMENT", "after"),
+        ("Watch", jobs_pb2.WatchRequest(id="nobody", after=f"{2**64}-0"), "INVALID_ARGUMENT", "after"),
     ],
 )
 def test_bad_requests_are_refused_by_name(

@@ -57,6 +57,13 @@ def test_one_key_with_another_configuration_is_refused(store: JobStore, other: d
     assert len(store.list(10)) == 1
 
 
+@pytest.mark.parametrize("question", ["get", "state", "cancel", "events", "cancel_requested"])
+def test_the_key_of_something_else_is_no_job(store: JobStore, question: str) -> None:
+    job = store.submit(CONFIG)
+    with pytest.raises(JobNotFoundError, match=f"{job.id}:events"):
+        getattr(store, question)(f"{job.id}:events")
+
+
 def test_sixteen_threads_with_one_key_make_one_job(store: JobStore) -> None:
     barrier = threading.Barrier(16)
 
