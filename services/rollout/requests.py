@@ -11,6 +11,8 @@ from protos.gen.assay.v1 import rollout_pb2
 from services.rollout.limits import MAX_ANSWER_TOKENS, MAX_SAMPLES
 
 MAX_NAME_CHARACTERS = 256
+MAX_PATH_BYTES = 4096
+"""As much as Linux takes; the text of an error, which quotes the path, must fit the 16 KiB of gRPC's trailers."""
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -66,6 +68,8 @@ def logprobs_payload(request: rollout_pb2.LogprobsRequest) -> dict[str, Any]:
 def update_payload(request: rollout_pb2.UpdateWeightsRequest) -> dict[str, Any]:
     """The engine's arguments. Raises BadRequestError."""
     _check_name("policy", request.policy)
+    if (size := len(request.path.encode())) > MAX_PATH_BYTES:
+        raise BadRequestError(f"path has {size} bytes; it must have at most {MAX_PATH_BYTES}")
     if not Path(request.path).is_absolute():
         raise BadRequestError(f"path is {request.path!r}; it must be an absolute path on the service's machine")
     sha256 = request.sha256.lower()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def bad_path(directory: Path, why: str) -> EngineError:
 def checked_directory(path: str, sha256: str) -> Path:
     """The directory, where it holds a configuration, a tokenizer and weights with this checksum (if one is given)."""
     directory = Path(path)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir() raises where a name is longer than can be
         raise bad_path(directory, "is not a directory that this service can read")
     if not (directory / "config.json").is_file():
         raise bad_path(directory, "has no config.json; it must be a model saved by save_pretrained")

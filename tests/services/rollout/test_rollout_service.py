@@ -181,6 +181,11 @@ def test_a_bad_generate_request_is_named(stub: Any, bad: rollout_pb2.GenerateReq
         ),
         (
             "UpdateWeights",
+            rollout_pb2.UpdateWeightsRequest(policy="p", path="/" + "x" * 100_000),
+            "path has 100001 bytes",
+        ),
+        (
+            "UpdateWeights",
             rollout_pb2.UpdateWeightsRequest(policy="p", path="/x", sha256="12"),
             "sha256 has 2 characters",
         ),

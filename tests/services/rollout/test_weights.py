@@ -177,6 +177,12 @@ def test_a_bad_directory_is_refused_and_the_old_weights_are_served(
     assert torch.equal(served(engine), before)
 
 
+def test_a_name_longer_than_a_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="is not a directory") as caught:
+        new_engine().update_weights("policy", 1, str(tmp_path / ("x" * 300)), "")
+    assert caught.value.fault is EngineFault.FAILED_PRECONDITION
+
+
 def test_a_wrong_checksum_is_refused(tmp_path: Path, model_dir: Path, other_dir: Path) -> None:
     engine = new_engine()
     with pytest.raises(EngineError, match=f"SHA-256 {sha256_of(model_dir)}, not {sha256_of(other_dir)}"):
