@@ -131,7 +131,7 @@ def parse_checks(text: str) -> dict[str, Any]:
         return {}
     try:
         checks = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError too: a number of thousands of digits
         raise ValueError(f"checks_json is not JSON: {error}") from error
     if not isinstance(checks, dict):
         raise ValueError(f"checks_json is a JSON {type(checks).__name__}, not an object")

@@ -96,16 +96,18 @@ def test_an_oversize_message_is_refused_and_the_next_one_served(stub):
 
 
 def test_bad_checks_and_bad_times_are_errors_of_their_item(stub):
-    request = batch("", "", "", "")
+    request = batch("", "", "", "", "")
     request.items[0].checks_json = '{"limit": "' + SECRET + '"}'
     request.items[1].checks_json = "{"
     request.items[2].timeout_ms = 600_001
+    request.items[3].checks_json = '{"limit": ' + "9" * 5000 + "}"
     response = stub.ScoreBatch(request, timeout=10)
-    assert values(response) == ["INVALID_ITEM"] * 3 + [1.0]
-    messages = [result.error.message for result in response.results[:3]]
+    assert values(response) == ["INVALID_ITEM"] * 4 + [1.0]
+    messages = [result.error.message for result in response.results[:4]]
     assert messages[0].startswith("checks.limit: Input should be a valid integer")
     assert messages[1].startswith("checks_json is not JSON")
     assert messages[2] == "timeout_ms is 600001; it must be at most 600000"
+    assert messages[3].startswith("checks_json is not JSON")
 
 
 @pytest.mark.parametrize(
