@@ -6,82 +6,66 @@ How a step is cut changes memory and speed, never the gradient: what the cut dec
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from trainer.losses.aggregation import Counts
 from trainer.losses.packed import PackedBatch
+from trainer.sample import LOGPROBS, Sample, check_samples
+from trainer.step_facts import StepFacts
 
 if TYPE_CHECKING:
     from torch import Tensor, device
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A prompt and the completion to learn from. Without `logprobs` and `advantage` it is a demonstration.
-
-    Log-probabilities are in nats, one for each completion token. NaN or infinity marks one that got lost: the token is
-    not trained on, and counted.
-    """
-
-    prompt_ids: Sequence[int]
-    """At least one: the first completion token is predicted from the last of them."""
-    completion_ids: Sequence[int]
-    """At least one; ends with the end-of-sequence token where the completion ended."""
-    logprobs: Sequence[float] | None = None
-    """Of the behaviour policy."""
-    ref_logprobs: Sequence[float] | None = None
-    """Of the reference policy."""
-    advantage: float | None = None
-
-
 @dataclass(frozen=True)
 class MicroBatch:
-    """B sequences of one forward pass, right-padded to length T, with M completion tokens in all.
-
-    The `[M]` tensors hold completion tokens, sequence after sequence.
-    """
+    """B sequences of one forward pass, right-padded to length T, with M completion tokens in all."""
 
     input_ids: Tensor
     """int64 `[B, T]`."""
     attention_mask: Tensor
     """int64 `[B, T]`; 0 at padding."""
-    sequence_index: Tensor
-    """int64 `[M]`: the row of a completion token."""
     position: Tensor
-    """int64 `[M]`: its column, at least 1."""
-    loss_mask: Tensor
-    """bool `[M]`."""
-    inference_logprobs: Tensor | None
-    ref_logprobs: Tensor | None
-    advantages: Tensor | None
-    """float32 `[M]`; None where the samples have none. Masked positions hold 0."""
+    """int64 `[M]`: the column of a completion token, at least 1; its row is `known.sequence_index`."""
+    known: PackedBatch
+    """The M completion tokens with all that is known before the policy has scored them: its own scores are zeros."""
     counts: Counts
+    domains: tuple[str, ...]
+    """Those of the whole step; `known.domain_index` points into them."""
 
     def to(self, target: device) -> MicroBatch:
         """The same on a device."""
-        moved = {name: value.to(target) for name, value in vars(self).items() if hasattr(value, "to")}
-        return replace(self, **moved)
+        return replace(_on(self, target), known=_on(self.known, target))
 
-    def pack(self, logprobs: Tensor, entropy: Tensor | None, step: int, total_steps: int) -> PackedBatch:
-        """What the losses see: this batch with the policy's log-probabilities and entropies, both `[M]`."""
-        return PackedBatch(
-            trainer_logprobs=logprobs,
-            sequence_index=self.sequence_index,
-            sequence_count=len(self.input_ids),
-            loss_mask=self.loss_mask,
-            inference_logprobs=self.inference_logprobs,
-            advantages=self.advantages,
-            ref_logprobs=self.ref_logprobs,
-            entropy=entropy,
+    def pack(self, scores: Mapping[str, Tensor], step: int, total_steps: int) -> PackedBatch:
+        """What the losses see: this batch with what the policy gave, `[M]` by field of `PackedBatch`.
+
+        One optimizer step is made of each batch of rollouts, so the trainer's policy at collection is the policy now,
+        and so are its values.
+        """
+        old = self.known.old_logprobs
+        old_values = self.known.old_values
+        if old_values is None and "values" in scores:
+            old_values = scores["values"].detach()
+        return replace(
+            self.known,
+            **scores,
+            old_logprobs=scores["trainer_logprobs"].detach() if old is None else old,
+            old_values=old_values,
             step=step,
             total_steps=total_steps,
         )
 
 
 def make_micro_batches(
-    samples: Sequence[Sample], micro_batch_size: int, *, rank: int = 0, world_size: int = 1
+    samples: Sequence[Sample],
+    micro_batch_size: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    whole_groups: bool = False,
 ) -> list[MicroBatch]:
     """This rank's micro-batches of a step, from all samples of the step. Deterministic.
 
@@ -89,77 +73,106 @@ def make_micro_batches(
     that ranks work on similar lengths at the same time. Every rank gets equally many, at least one, because ZeRO's
     collectives must match; a rank that runs short gets batches of one token that counts nothing.
 
-    Raises ValueError for samples that cannot be trained on, naming the sample by its place, and for samples of which
-    some have log-probabilities, references or advantages and some have not.
+    whole_groups: keep the samples of a group together, as terms of pair and group scope ask; a group larger than
+        `micro_batch_size` is a micro-batch of its own.
+
+    Raises ValueError for samples that cannot be trained on, naming the sample by its place.
     """
     if micro_batch_size < 1:
         raise ValueError(f"micro_batch_size must be at least 1, not {micro_batch_size}")
-    for place, sample in enumerate(samples):
-        _check(place, sample)
-    for name in ("logprobs", "ref_logprobs", "advantage"):
-        if len({getattr(sample, name) is None for sample in samples}) > 1:
-            raise ValueError(f"some samples have {name} and some have not; a step holds rollouts or demonstrations")
-    order = sorted(range(len(samples)), key=lambda i: (len(samples[i].prompt_ids) + len(samples[i].completion_ids), i))
-    chunks = [order[start : start + micro_batch_size] for start in range(0, len(order), micro_batch_size)]
-    own = [[samples[i] for i in chunk] for chunk in chunks[rank::world_size]]
+    check_samples(samples)
+    facts = StepFacts.of(samples)
+    chunks = _chunks(samples, micro_batch_size, whole_groups)
+    own = [_collate(samples, facts, chunk, whole_groups) for chunk in chunks[rank::world_size]]
     missing = max(1, math.ceil(len(chunks) / world_size)) - len(own)
-    return [_collate(chunk) for chunk in own] + [_placeholder(samples)] * missing
+    return own + [_placeholder(samples, facts, whole_groups)] * missing
 
 
-def _check(place: int, sample: Sample) -> None:
-    if not sample.prompt_ids or not sample.completion_ids:
-        field = "completion_ids" if sample.prompt_ids else "prompt_ids"
-        raise ValueError(f"sample {place}: {field} is empty; a prompt and a completion have at least one token each")
-    for name in ("logprobs", "ref_logprobs"):
-        values = getattr(sample, name)
-        if values is not None and len(values) != len(sample.completion_ids):
-            raise ValueError(f"sample {place}: {len(values)} {name} for {len(sample.completion_ids)} completion tokens")
-    if sample.advantage is not None and not math.isfinite(sample.advantage):
-        raise ValueError(f"sample {place}: advantage is {sample.advantage!r}; it must be finite")
+def _chunks(samples: Sequence[Sample], size: int, whole_groups: bool) -> list[list[int]]:
+    lengths = [len(sample.prompt_ids) + len(sample.completion_ids) for sample in samples]
+    if not whole_groups:
+        order = sorted(range(len(samples)), key=lambda place: (lengths[place], place))
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    groups: dict[int | None, list[int]] = {}
+    for place, sample in enumerate(samples):
+        groups.setdefault(sample.group, []).append(place)
+    chunks: list[list[int]] = []
+    for group in sorted(groups.values(), key=lambda places: (max(lengths[place] for place in places), places[0])):
+        if chunks and len(chunks[-1]) + len(group) <= size:
+            chunks[-1].extend(group)
+        else:
+            chunks.append(list(group))
+    return chunks
 
 
-def _placeholder(samples: Sequence[Sample]) -> MicroBatch:
+def _placeholder(samples: Sequence[Sample], facts: StepFacts, whole_groups: bool) -> MicroBatch:
     """A micro-batch of one sequence whose only token counts nothing, with the tensors that the samples have."""
     model = samples[0] if samples else Sample([0], [0])
-    lost = None if model.logprobs is None else [math.nan]
-    reference = None if model.ref_logprobs is None else [0.0]
-    advantage = None if model.advantage is None else 0.0
-    batch = _collate([Sample([0], [0], lost, reference, advantage)])
-    nothing = batch.loss_mask & False
-    return replace(batch, loss_mask=nothing, counts=Counts(tokens=0, sequences=0))
+    lost = {name: None if getattr(model, name) is None else [math.nan] for name in LOGPROBS}
+    segments = None if model.segments is None else [0]
+    sample = replace(model, prompt_ids=[0], completion_ids=[0], segments=segments, **lost)
+    batch = _collate([sample], replace(facts, counted=(0,), best={}, first={}), [0], whole_groups)
+    known = replace(batch.known, loss_mask=batch.known.loss_mask & False)
+    return replace(batch, known=known, counts=Counts(tokens=0, sequences=0))
 
 
-def _collate(samples: Sequence[Sample]) -> MicroBatch:
+def _collate(samples: Sequence[Sample], facts: StepFacts, chunk: Sequence[int], whole_groups: bool) -> MicroBatch:
     import torch
 
-    rows = [[*sample.prompt_ids, *sample.completion_ids] for sample in samples]
+    chosen = [samples[place] for place in chunk]
+    rows = [[*sample.prompt_ids, *sample.completion_ids] for sample in chosen]
     width = max(len(row) for row in rows)
-    sizes = torch.tensor([len(sample.completion_ids) for sample in samples])
-    starts = torch.tensor([len(sample.prompt_ids) for sample in samples])
+    sizes = torch.tensor([len(sample.completion_ids) for sample in chosen])
+    starts = torch.tensor([len(sample.prompt_ids) for sample in chosen])
     sequence_index = torch.arange(len(rows)).repeat_interleave(sizes)
     offsets = torch.arange(int(sizes.sum())) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-
-    def flat(name: str) -> Tensor | None:
-        values = [getattr(sample, name) for sample in samples]
-        return None if values[0] is None else torch.tensor([x for row in values for x in row], dtype=torch.float32)
-
-    inference, reference = flat("logprobs"), flat("ref_logprobs")
-    present = [tensor.isfinite() for tensor in (inference, reference) if tensor is not None]
+    given = {name: _flat([getattr(sample, name) for sample in chosen]) for name in LOGPROBS}
+    present = [tensor.isfinite() for tensor in given.values() if tensor is not None]
     loss_mask = torch.stack([torch.ones(len(offsets), dtype=torch.bool), *present]).all(0)
-    advantages = [math.nan if sample.advantage is None else sample.advantage for sample in samples]
-    spread = torch.tensor(advantages, dtype=torch.float32).repeat_interleave(sizes)
+    advantages = _flat([sample.advantage if sample.advantage is None else [sample.advantage] for sample in chosen])
+    known = PackedBatch(
+        trainer_logprobs=torch.zeros(len(offsets)),
+        sequence_index=sequence_index,
+        sequence_count=len(rows),
+        loss_mask=loss_mask,
+        advantages=None if advantages is None else advantages.repeat_interleave(sizes),
+        segment_index=_segments(chosen),
+        components=tuple(sample.components for sample in chosen),
+        component_advantages=tuple(sample.component_advantages for sample in chosen),
+        **{_FIELDS[name]: None if t is None else t.where(loss_mask, 0) for name, t in given.items()},
+        **facts.fields(samples, chunk, whole_groups),
+    )
     return MicroBatch(
         input_ids=torch.tensor([row + [0] * (width - len(row)) for row in rows]),
         attention_mask=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
-        sequence_index=sequence_index,
         position=starts.repeat_interleave(sizes) + offsets,
-        loss_mask=loss_mask,
-        inference_logprobs=None if inference is None else inference.where(loss_mask, 0),
-        ref_logprobs=None if reference is None else reference.where(loss_mask, 0),
-        advantages=None if samples[0].advantage is None else spread,
-        counts=Counts(
-            tokens=int(loss_mask.sum()),
-            sequences=int(sequence_index[loss_mask].unique().numel()),
-            dropped_tokens=int((~loss_mask).sum()),
-        ),
+        known=known,
+        counts=facts.counts(known, samples, chunk),
+        domains=facts.domains,
     )
+
+
+_FIELDS = {"logprobs": "inference_logprobs", "ref_logprobs": "ref_logprobs", "teacher_logprobs": "teacher_logprobs"}
+
+
+def _flat(rows: Sequence[Sequence[float] | None]) -> Tensor | None:
+    import torch
+
+    return None if rows[0] is None else torch.tensor([x for row in rows for x in row or ()], dtype=torch.float32)
+
+
+def _segments(samples: Sequence[Sample]) -> Tensor | None:
+    import torch
+
+    index: list[int] = []
+    for sample in samples:
+        if sample.segments is None:
+            return None
+        start = index[-1] + 1 if index else 0
+        index.extend(start + segment for segment in sample.segments)
+    return torch.tensor(index)
+
+
+def _on(holder, target: device):
+    moved = {f.name: getattr(holder, f.name) for f in fields(holder) if hasattr(getattr(holder, f.name), "device")}
+    return replace(holder, **{name: tensor.to(target) for name, tensor in moved.items()})

@@ -7,30 +7,25 @@ sum of the gradients, whatever the cut. Averaging over ranks is the engine's mat
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from trainer.losses.aggregation import Aggregation, Counts
+from trainer.losses.aggregation import Counts
 from trainer.losses.contract import MetricSum
-from trainer.losses.packed import PackedBatch
-from trainer.losses.registry import BUILT_IN_TERMS
-from trainer.losses.term import TermFunction
-from trainer.losses.user import LossFunction, load_loss, per_sequence
-from trainer.names import unknown_name
-from trainer.schedules import Schedule, is_schedule, parse_schedule
+from trainer.losses.packed import LIVE_FIELDS, PackedBatch
+from trainer.term import Term, TermError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NEEDS = ("ref_logprobs", "entropy")
-"""What a term may ask for that is not computed unless asked for."""
+Statistics = Mapping[str, Mapping[str, float]]
+"""For each term that asks for them, means over the whole step by name."""
 
 
-class TermError(ValueError):
-    """A term that cannot be part of a composite; the message names it and says what would be right."""
+Combination = Literal["sum", "pcgrad"]
+"""How weighted gradients become one: added up, or added up once conflicts are projected out."""
 
 
 class NothingToTrainError(ValueError):
@@ -46,72 +41,13 @@ class NotFiniteLossError(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Term:
-    """One term of a composite. Made by `make_term`, which checks it."""
-
-    name: str
-    function: TermFunction
-    weight: Schedule
-    kwargs: Mapping[str, Any]
-    """Values that are `Schedule` are read at each step."""
-    aggregation: Aggregation
-    needs: frozenset[str]
-    """Optional tensors of `PackedBatch` that must be there."""
-    user_function: LossFunction | None = None
-    """The function inside, where it is a user's and so sees one sequence at a time, masked tokens included."""
-
-    def kwargs_at(self, step: int, total_steps: int) -> dict[str, Any]:
-        """The keyword arguments at a step."""
-        return {k: v(step, total_steps) if isinstance(v, Schedule) else v for k, v in self.kwargs.items()}
-
-
-def make_term(
-    name: str,
-    *,
-    type: str | None = None,
-    path: str | None = None,
-    weight: float | Mapping[str, Any] | Schedule = 1.0,
-    kwargs: Mapping[str, Any] | None = None,
-    aggregation: Aggregation | None = None,
-    needs: Sequence[str] = (),
-) -> Term:
-    """A term from what a job file says: a built-in `type`, or the import `path` of a user's function.
-
-    `needs` is for user functions that read `ref_logprobs` or `entropy`. Raises TermError, and LossPathError for a path
-    that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
-    """
-    if (type is None) == (path is None):
-        raise TermError(f"term {name!r}: give either a built-in type or the path of a function")
-    if type is not None:
-        if type not in BUILT_IN_TERMS:
-            raise TermError(f"term {name!r}: type: {unknown_name(type, BUILT_IN_TERMS)}")
-        user_function, built_in = None, BUILT_IN_TERMS[type]
-        function, signature, required = built_in.function, inspect.signature(built_in.function), built_in.needs
-    else:
-        user_function = load_loss(str(path))
-        function, signature, required = per_sequence(user_function), inspect.signature(user_function), frozenset()
-    for need in needs:
-        if need not in NEEDS:
-            raise TermError(f"term {name!r}: needs: {unknown_name(need, NEEDS)}")
-    parsed = {k: parse_schedule(v) if is_schedule(v) else v for k, v in (kwargs or {}).items()}
-    _check_kwargs(name, signature, parsed)
-    return Term(
-        name=name,
-        function=function,
-        weight=parse_schedule(weight),
-        kwargs=parsed,
-        aggregation=aggregation or Aggregation(),
-        needs=required | frozenset(needs),
-        user_function=user_function,
-    )
-
-
-@dataclass(frozen=True)
 class TermValue:
     """What a term gave on one micro-batch."""
 
     value: float
     """Its share of the term's value: summed over micro-batches and ranks it is `sum l / N`."""
+    by_domain: tuple[float, ...]
+    """The same, split by the domains of the step; one entry where there are no domains."""
     metrics: Mapping[str, MetricSum]
 
 
@@ -123,21 +59,60 @@ class CompositeOutput:
     terms: Mapping[str, TermValue]
 
 
-class Composite:
-    """Weighted terms. Immutable; everything that moves is a function of the step."""
+@dataclass(frozen=True)
+class CompositeGradients:
+    """The gradient of each term, unweighted and divided by its normaliser, with respect to what the policy gave.
 
-    def __init__(self, terms: Sequence[Term]) -> None:
-        """Raises TermError without terms, and where two share a name."""
+    K terms in the order of the composite; F live fields of N tokens.
+    """
+
+    terms: Mapping[str, TermValue]
+    fields: tuple[str, ...]
+    """The F fields of `LIVE_FIELDS` that the batch has."""
+    gradients: Tensor
+    """float64 `[K, F, N]`; 0 at masked tokens."""
+
+    def surrogate(self, batch: PackedBatch, weights: Sequence[float]) -> Tensor:
+        """A scalar whose gradient is the weighted sum of the terms' gradients; its value means nothing.
+
+        A term of weight 0 takes no part, whatever its gradient is.
+        """
+        import torch
+
+        kept = [place for place, weight in enumerate(weights) if weight != 0]
+        scale = self.gradients.new_tensor([weights[place] for place in kept])
+        whole = (scale[:, None, None] * self.gradients[kept]).sum(0)
+        live = [getattr(batch, name) for name in self.fields]
+        parts = [(tensor * gradient.to(tensor.dtype)).sum() for tensor, gradient in zip(live, whole, strict=True)]
+        return torch.stack(parts).sum()
+
+
+class Composite:
+    """Weighted terms. What moves is a function of the step, or of a controller that a term's weight or argument is."""
+
+    def __init__(self, terms: Sequence[Term], combination: Combination = "sum", seed: int = 0) -> None:
+        """Raises TermError without terms, and where two share a name. `seed` is PCGrad's."""
         names = [term.name for term in terms]
         twice = sorted({name for name in names if names.count(name) > 1})
         if not names or twice:
             raise TermError(f"the term name {twice[0]!r} is used twice" if twice else "a composite needs a term")
         self.terms = tuple(terms)
+        self.combination, self.seed = combination, seed
 
     @property
     def needs(self) -> frozenset[str]:
         """Optional tensors of `PackedBatch` that some term reads."""
         return frozenset[str]().union(*(term.needs for term in self.terms))
+
+    @property
+    def whole_groups(self) -> bool:
+        """Whether some term looks at pairs or groups, so that a group must lie in one micro-batch."""
+        return any(term.scope != "sequence" for term in self.terms)
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether something must be known of the whole step before the first gradient: see `measure`, and PCGrad."""
+        return self.combination == "pcgrad" or any(term.statistics for term in self.terms)
 
     def normalisers(self, counts: Counts) -> dict[str, float]:
         """N of each term, from the counts of the whole optimizer step. Raises NothingToTrainError."""
@@ -151,43 +126,100 @@ class Composite:
         """The weight of each term at a step."""
         return {term.name: term.weight(step, total_steps) for term in self.terms}
 
+    def measure(self, batch: PackedBatch, step: int, total_steps: int) -> dict[str, Mapping[str, MetricSum]]:
+        """The micro-batch's part of the statistics of the terms that declare them; no gradient."""
+        import torch
+
+        with torch.no_grad():
+            valid = batch.valid()
+            return {
+                term.name: term.statistics(valid, **term.kwargs_at(step, total_steps))
+                for term in self.terms
+                if term.statistics
+            }
+
     def loss(
-        self, batch: PackedBatch, normalisers: Mapping[str, float], step: int, total_steps: int
+        self,
+        batch: PackedBatch,
+        normalisers: Mapping[str, float],
+        step: int,
+        total_steps: int,
+        statistics: Statistics | None = None,
     ) -> CompositeOutput:
         """The micro-batch's share of L, and what each term gave.
 
         A term of weight 0 is computed, for its metrics, but takes no part in the loss or its gradient. Raises
         NotFiniteLossError where the value of a term that takes part is NaN or infinite.
         """
-        valid = batch.valid()
-        loss = valid.trainer_logprobs[:0].double().sum()
+        loss = batch.trainer_logprobs[:0].double().sum()
         values: dict[str, TermValue] = {}
         weights = self.weights(step, total_steps)
-        for term in self.terms:
-            output = term.function(batch if term.user_function else valid, **term.kwargs_at(step, total_steps))
-            share = term.aggregation.sum(output, valid) / normalisers[term.name]
-            values[term.name] = TermValue(float(share.detach()), output.metrics)
+        for term, share, value in self._shares(batch, normalisers, step, total_steps, statistics or {}):
+            values[term.name] = value
             if weights[term.name] != 0:
                 loss = loss + weights[term.name] * share
-        bad = [name for name, term in values.items() if weights[name] != 0 and not math.isfinite(term.value)]
-        if bad:
-            raise NotFiniteLossError(bad, f"the value of {', '.join(bad)} is not finite at step {step}")
+        _refuse([name for name, v in values.items() if weights[name] != 0 and not math.isfinite(v.value)], step)
         return CompositeOutput(loss, values)
 
+    def gradients(
+        self,
+        batch: PackedBatch,
+        normalisers: Mapping[str, float],
+        step: int,
+        total_steps: int,
+        statistics: Statistics | None = None,
+    ) -> CompositeGradients:
+        """The gradient of every term alone, which never reaches the model: the terms' graphs end at what it gave.
 
-def _check_kwargs(name: str, signature: inspect.Signature, kwargs: Mapping[str, Any]) -> None:
-    parameters = list(signature.parameters.values())
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    known = {p.name: p for p in parameters[1:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    for key, value in kwargs.items():
-        if key not in known:
-            raise TermError(f"term {name!r}: kwargs: {unknown_name(key, known)}")
-        numbers_only = known[key].annotation == "float" or (
-            known[key].annotation == "float | None" and value is not None
-        )
-        if numbers_only and (isinstance(value, bool) or not isinstance(value, (int, float, Schedule))):
-            raise TermError(f"term {name!r}: kwargs: {key} must be a number or a schedule, not {value!r}")
-    missing = [p.name for p in known.values() if p.default is p.empty and p.name not in kwargs]
-    if missing:
-        raise TermError(f"term {name!r}: kwargs: {missing[0]!r} is missing")
+        One backward pass through the model with `CompositeGradients.surrogate` then does for all terms. Raises
+        NotFiniteLossError where a term of weight other than 0 has a value or a gradient that is NaN or infinite.
+        """
+        import torch
+
+        fields = tuple(name for name in LIVE_FIELDS if getattr(batch, name) is not None)
+        leaves = [getattr(batch, name).detach().requires_grad_() for name in fields]
+        leaf_batch = replace(batch, **dict(zip(fields, leaves, strict=True)))
+        values: dict[str, TermValue] = {}
+        rows: list[Tensor] = []
+        bad: list[str] = []
+        for term, share, value in self._shares(leaf_batch, normalisers, step, total_steps, statistics or {}):
+            values[term.name] = value
+            if share.requires_grad:
+                row = torch.autograd.grad(share, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+            else:
+                row = [torch.zeros_like(leaf) for leaf in leaves]
+            rows.append(torch.stack([part.double() for part in row]))
+            if term.weight(step, total_steps) != 0 and not (math.isfinite(value.value) and rows[-1].isfinite().all()):
+                bad.append(term.name)
+        _refuse(bad, step)
+        return CompositeGradients(values, fields, torch.stack(rows))
+
+    def _shares(
+        self,
+        batch: PackedBatch,
+        normalisers: Mapping[str, float],
+        step: int,
+        total_steps: int,
+        statistics: Statistics,
+    ) -> Iterator[tuple[Term, Tensor, TermValue]]:
+        valid = batch.valid()
+        for term in self.terms:
+            own = replace(valid, statistics=statistics[term.name]) if term.statistics else valid
+            output = term.function(batch if term.user_function else own, **term.kwargs_at(step, total_steps))
+            values, owners = term.aggregation.contributions(output, valid)
+            # 0 only where no part of the step has a value of this term: there is nothing to divide then
+            values = values / (normalisers[term.name] or 1.0)
+            yield term, values.sum(), TermValue(*_by_domain(values.detach(), owners, batch), output.metrics)
+
+
+def _by_domain(values: Tensor, owners: Tensor, batch: PackedBatch) -> tuple[float, tuple[float, ...]]:
+    total = float(values.sum())
+    if batch.domain_index is None or batch.domain_count == 1:
+        return total, (total,)
+    parts = values.new_zeros(batch.domain_count).index_add(0, batch.domain_index[owners], values)
+    return total, tuple(parts.tolist())
+
+
+def _refuse(names: Sequence[str], step: int) -> None:
+    if names:
+        raise NotFiniteLossError(names, f"the value or the gradient of {', '.join(names)} is not finite at step {step}")

@@ -14,58 +14,25 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainer.attribution import inner_products
 from trainer.batching import MicroBatch
-from trainer.composite import Composite, NotFiniteLossError
+from trainer.composite import Composite, CompositeGradients, NotFiniteLossError
+from trainer.engine_config import EngineConfig, deepspeed_config
 from trainer.group import RankGroup
 from trainer.losses.aggregation import Counts
-from trainer.policy import Policy
+from trainer.losses.packed import PackedBatch
+from trainer.policy import Policy, Scores
+from trainer.step_plan import StepPlan
 from trainer.step_totals import StepTotals
 
-OWNED_KEYS: Mapping[str, str] = {
-    "train_batch_size": "the step's samples decide it",
-    "train_micro_batch_size_per_gpu": "set micro_batch_size",
-    "gradient_accumulation_steps": "the step's samples and micro_batch_size decide it",
-    "managed_gradient_accumulation": "the trainer says which micro-batch is the last",
-    "gradient_clipping": "set gradient_clipping of the optimizer",
-    "gradient_predivide_factor": "the loss is normalised before the backward pass",
-    "gradient_allreduce_op": "the loss is normalised before the backward pass",
-    "prescale_gradients": "the loss is normalised before the backward pass",
-    "optimizer": "the optimizer is AdamW, set by the optimizer's own section",
-    "scheduler": "write the learning rate as a schedule",
-    "zero_optimization.stage": "set zero_stage",
-    "bf16.enabled": "set dtype",
-    "fp16.enabled": "set dtype",
-}
-"""Keys of DeepSpeed's configuration that would break what the trainer promises, and what to do instead."""
-
 TAG = "engine"
-
-
-class EngineConfigError(ValueError):
-    """A DeepSpeed key that is not the user's to set."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """How to train. `bf16` under ZeRO 0 also adds gradients up in bf16; from stage 1 on it is float32."""
-
-    zero_stage: Literal[0, 1, 2, 3] = 0
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    """On matrices only; biases and norms are not pulled to 0."""
-    gradient_clipping: float = 1.0
-    """Largest norm of the whole gradient; 0 does not clip."""
-    not_finite: Literal["raise", "skip_step"] = "raise"
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Merged into DeepSpeed's own configuration; `OWNED_KEYS` are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +86,20 @@ class Engine:
     ) -> StepResult:
         """One optimizer step over this rank's micro-batches, of which every rank has equally many.
 
-        Raises NothingToTrainError where no token of any rank counts, and, under the policy `raise`, NotFiniteLossError
-        on all ranks where a term of any rank or the gradient is not finite; the weights are then untouched. With fp16 a
-        gradient that overflows is part of its loss scaling: the step is skipped under either policy.
+        The policy is run once, or twice where a term or PCGrad must know something of the whole step before the first
+        gradient. Raises NothingToTrainError where no token of any rank counts, and, under the policy `raise`,
+        NotFiniteLossError on all ranks where a term of any rank or the gradient is not finite; the weights are then
+        untouched. With fp16 a gradient that overflows is part of its loss scaling: the step is skipped under either
+        policy.
         """
         counts = self._count(micro_batches)
-        normalisers = composite.normalisers(counts)
         self._deepspeed.train()
         for parameters in self._deepspeed.optimizer.param_groups:
             parameters["lr"] = learning_rate
-        own = self._accumulate(micro_batches, composite, normalisers, step, total_steps)
+        now = StepPlan(composite, composite.normalisers(counts), step, total_steps)
+        if composite.looks_ahead:
+            now = self._look_ahead(micro_batches, now)
+        own = self._accumulate(micro_batches, now)
         applied, norm = self._apply()
         totals = StepTotals.combine(self._group.gather(own.to_json()))
         if not applied and not totals.not_finite and self._config.dtype != "fp16":
@@ -136,7 +107,7 @@ class Engine:
         if totals.not_finite and self._config.not_finite == "raise":
             names = sorted(totals.not_finite)
             raise NotFiniteLossError(names, f"{', '.join(names)}: not finite at step {step}; the weights are untouched")
-        metrics = totals.metrics(composite.weights(step, total_steps))
+        metrics = now.metrics(totals, micro_batches[0].domains)
         metrics |= {f"batch/{name}": float(value) for name, value in asdict(counts).items()}
         metrics |= {
             "optim/learning_rate": learning_rate,
@@ -151,9 +122,10 @@ class Engine:
         return self._config.zero_stage
 
     @torch.no_grad()
-    def logprobs(self, micro_batch: MicroBatch) -> Tensor:
-        """Log-probabilities of the micro-batch's completion tokens under the weights as they are: float32 `[M]`."""
-        return self._deepspeed(micro_batch.to(self._group.device))[0].cpu()
+    def scores(self, micro_batch: MicroBatch, wanted: frozenset[str] = frozenset()) -> Scores:
+        """What `Policy.forward` gives for the micro-batch under the weights as they are, on the CPU."""
+        scores = self._deepspeed(micro_batch.to(self._group.device), wanted)
+        return {name: tensor.cpu() for name, tensor in scores.items()}
 
     def full_state_dict(self) -> dict[str, Tensor] | None:
         """The whole model's weights on the CPU, named as Hugging Face names them, on rank 0; None on other ranks.
@@ -192,29 +164,57 @@ class Engine:
             raise ValueError(f"ranks have {numbers} micro-batches; all must have equally many")
         return Counts.total(Counts(**rank["counts"]) for rank in everyone)
 
-    def _accumulate(
-        self,
-        micro_batches: Sequence[MicroBatch],
-        composite: Composite,
-        normalisers: Mapping[str, float],
-        step: int,
-        total_steps: int,
-    ) -> StepTotals:
+    def _look_ahead(self, micro_batches: Sequence[MicroBatch], plan: StepPlan) -> StepPlan:
+        """Runs the policy without gradient over the whole step, for what must be known of it before the first gradient."""
+        batches = []
+        for micro_batch in micro_batches:
+            here = micro_batch.to(self._group.device)
+            with torch.no_grad():
+                scores = self._deepspeed(here, plan.composite.needs)
+            batches.append(plan.pack(here, scores))
+        plan = plan.with_statistics(StepTotals.combine(self._group.gather(plan.measure(batches).to_json())))
+        if plan.composite.combination == "sum":
+            return plan
+        return plan.with_products(StepTotals.combine(self._group.gather(plan.survey(batches).to_json())))
+
+    def _accumulate(self, micro_batches: Sequence[MicroBatch], plan: StepPlan) -> StepTotals:
         totals = StepTotals()
         for place, micro_batch in enumerate(micro_batches, 1):
             here = micro_batch.to(self._group.device)
-            logprobs, entropy = self._deepspeed(here, "entropy" in composite.needs)
-            batch = here.pack(logprobs, entropy, step, total_steps)
+            scores = self._deepspeed(here, plan.composite.needs)
+            batch = plan.pack(here, scores)
             try:
-                output = composite.loss(batch, normalisers, step, total_steps)
-                totals.add(output.terms)
-                loss = output.loss
+                part = plan.gradients(batch)
+                totals.add(part.terms, inner_products(part, batch))
+                loss = part.surrogate(batch, list(plan.weights.values()))
+                if place == 1 and self._compares_parameters(plan.step):
+                    totals.parameter_products = self._parameter_products(part, batch, plan.weights)
             except NotFiniteLossError as error:
                 # NaN gradients make all ranks skip the step together, and leave no collective unmatched.
                 totals.not_finite.update(error.terms)
-                loss = logprobs.sum() * math.nan
+                loss = scores["trainer_logprobs"].sum() * math.nan
             self._backward(loss, is_last=place == len(micro_batches))
         return totals
+
+    def _compares_parameters(self, step: int) -> bool:
+        every = self._config.parameter_cosines_every
+        return every > 0 and step % every == 0
+
+    def _parameter_products(self, part: CompositeGradients, batch: PackedBatch, weights: Mapping[str, float]) -> list:
+        """Inner products of the terms' gradients with respect to all parameters: `[K, K]`, 0 for terms of weight 0.
+
+        Holds a gradient of the model for each term while it lasts.
+        """
+        parameters = [p for p in self.policy.parameters() if p.requires_grad]
+        rows: list[Tensor] = []
+        for place, weight in enumerate(weights.values()):
+            alone = [float(other == place and weight != 0) for other in range(len(weights))]
+            gradients = torch.autograd.grad(
+                part.surrogate(batch, alone), parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            rows.append(torch.cat([gradient.flatten().float() for gradient in gradients]))
+        stacked = torch.stack(rows)
+        return (stacked @ stacked.T).double().tolist()
 
     def _backward(self, loss: Tensor, is_last: bool) -> None:
         self._deepspeed.set_gradient_accumulation_boundary(is_last)
@@ -234,38 +234,6 @@ class Engine:
             return True, norm
         self._deepspeed.step()
         return bool(self._deepspeed.was_step_applied()), float(self._deepspeed.get_global_grad_norm())
-
-
-def deepspeed_config(config: EngineConfig) -> dict[str, Any]:
-    """DeepSpeed's configuration. Raises EngineConfigError for overrides of `OWNED_KEYS`."""
-    for key, remedy in OWNED_KEYS.items():
-        section, _, inner = key.partition(".")
-        given = config.overrides.get(section)
-        if section in config.overrides and (not inner or (isinstance(given, Mapping) and inner in given)):
-            raise EngineConfigError(f"deepspeed key {key!r} belongs to the trainer: {remedy}")
-    ours: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        # Always written out: DeepSpeed's own default is 1.0, not 0.
-        "gradient_clipping": config.gradient_clipping,
-        "steps_per_print": None,
-        "zero_optimization": {"stage": config.zero_stage},
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-    }
-    if config.dtype != "fp32":
-        ours[config.dtype] = {"enabled": True}
-    if config.dtype == "bf16" and config.zero_stage > 0:
-        ours["data_types"] = {"grad_accum_dtype": "fp32"}
-    return _merge(ours, config.overrides)
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from trainer.batching import MicroBatch, Sample, make_micro_batches
+from trainer.batching import MicroBatch, make_micro_batches
+from trainer.sample import Sample
 
 # 2**26 float32 logits are 256 MiB.
 LOGITS_PER_CHUNK = 2**26
@@ -24,6 +25,12 @@ LOGITS_PER_CHUNK = 2**26
 
 class ModelError(ValueError):
     """A model that cannot be trained here; the message says why."""
+
+
+Scores = dict[str, Tensor]
+"""What the policy gives for M tokens: fields of `PackedBatch` by name, each `[M]`; `trainer_logprobs` always."""
+
+DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon")
 
 
 class ScoringHead(nn.Linear):
@@ -38,30 +45,67 @@ class ScoringHead(nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
         self._chunk = max(1, logits_per_chunk // linear.out_features)
 
-    def forward(self, states: Tensor, targets: Tensor | None = None, with_entropy: bool = False) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Logits of `states`; with `targets` of shape `[M]`, what `Policy.forward` returns for states `[M, hidden]`."""
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, states: Tensor, targets: Tensor | None = None, wanted: frozenset[str] = frozenset(), teacher: Any = None
+    ) -> Any:
+        """Logits of `states`; with `targets` of shape `[M]`, the scores that `Policy.forward` returns for `[M, hidden]`.
+
+        teacher: the teacher's states of the same tokens and its own output projection, for divergences.
+        """
         if targets is None:
             return super().forward(states)
-        parts = [
-            checkpoint(self._score, chunk, ids, with_entropy, use_reentrant=False, preserve_rng_state=False)
-            for chunk, ids in zip(states.split(self._chunk), targets.split(self._chunk), strict=True)
-        ]
-        logprobs = torch.cat([part[0] for part in parts])
-        return logprobs, torch.cat([part[1] for part in parts]) if with_entropy else None
+        names = ("trainer_logprobs", *sorted(wanted))
+        columns: list[tuple[Tensor, ...]] = []
+        for start in range(0, max(1, len(states)), self._chunk):
+            part = slice(start, start + self._chunk)
+            guide = None if teacher is None else teacher[1](teacher[0][part])
+            columns.append(
+                checkpoint(
+                    self._score,
+                    states[part],
+                    targets[part],
+                    names,
+                    guide,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+            )
+        return {name: torch.cat(column) for name, column in zip(names, zip(*columns, strict=True), strict=True)}
 
-    def _score(self, states: Tensor, targets: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
+    def _score(
+        self, states: Tensor, targets: Tensor, names: tuple[str, ...], guide: Tensor | None
+    ) -> tuple[Tensor, ...]:
         logits = super().forward(states)
         logprobs = torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
-        entropy = -(logprobs.exp() * logprobs).sum(-1) if with_entropy else None
-        return logprobs.gather(-1, targets[:, None]).squeeze(-1), entropy
+        scores = {"trainer_logprobs": logprobs.gather(-1, targets[:, None]).squeeze(-1)}
+        if "entropy" in names:
+            scores["entropy"] = -(logprobs.exp() * logprobs).sum(-1)
+        if guide is not None:
+            from trainer.losses.divergence import divergences
+
+            scores |= divergences(logits, guide, [name for name in names if name in DIVERGENCES])
+        if "mean_logprobs" in names:
+            from trainer.losses.divergence import mean_logprobs
+
+            scores["mean_logprobs"] = mean_logprobs(logits)
+        return tuple(scores[name] for name in names)
 
 
 class Policy(nn.Module):
     """A Hugging Face causal language model that answers with the scores of a micro-batch's completion tokens."""
 
-    def __init__(self, model: PreTrainedModel, logits_per_chunk: int = LOGITS_PER_CHUNK) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        logits_per_chunk: int = LOGITS_PER_CHUNK,
+        *,
+        value_head: bool = False,
+        teacher: PreTrainedModel | None = None,
+    ) -> None:
         """Turns dropout off: it would make the ratio to the behaviour policy noise.
 
+        value_head: estimate the return from each token on, by a projection of the last hidden states that begins at 0.
+        teacher: a frozen model with the same vocabulary, for divergences over the whole of it.
         Raises ModelError for a model whose logits are more than a projection of its last hidden states.
         """
         super().__init__()
@@ -71,35 +115,80 @@ class Policy(nn.Module):
             raise ModelError(f"{type(model).__name__} has no linear output projection, but {type(head).__name__}")
         model.set_output_embeddings(ScoringHead(head, logits_per_chunk))
         _turn_dropout_off(model)
+        self.value_head = nn.Linear(head.in_features, 1) if value_head else None
+        if self.value_head is not None:
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+        # In a tuple, so that it is no part of what is trained, sharded and saved.
+        self._teacher = (_frozen_teacher(teacher, head.out_features),) if teacher is not None else ()
         _check_head(self)
 
-    def forward(self, batch: MicroBatch, with_entropy: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Log-probabilities of the completion tokens and, if asked, entropies of the distributions they come from.
+    def forward(self, batch: MicroBatch, wanted: frozenset[str] = frozenset()) -> Scores:
+        """Log-probabilities of the completion tokens and what else is wanted, in nats, `[M]` each.
 
-        Both in nats, `[M]`, in float32 or better whatever the model's precision. The batch must be on the model's device.
-        A plain tuple, because ZeRO 3 looks into outputs for tensors.
+        wanted: names of `PackedBatch` fields: `entropy`, `mean_logprobs`, with a value head `values`, with a teacher
+            `forward_kl`, `reverse_kl`, `jensen_shannon`. Others are not the policy's to give and are passed over.
+        In float32 or better whatever the model's precision. The batch must be on the model's device.
         """
-        hidden = self.model.base_model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-        ).last_hidden_state
+        rows, columns = batch.known.sequence_index, batch.position
         # The state before a token predicts it; only completion tokens go on from here.
-        states = hidden[batch.sequence_index, batch.position - 1]
-        targets = batch.input_ids[batch.sequence_index, batch.position]
-        return cast(ScoringHead, self.model.get_output_embeddings())(states, targets, with_entropy)
+        states = _last_states(self.model, batch)[rows, columns - 1]
+        names = wanted & {"entropy", "mean_logprobs"}
+        teacher = None
+        if self._teacher and wanted & set(DIVERGENCES):
+            guide: Any = self._teacher[0]
+            guide.to(states.device)
+            with torch.no_grad():
+                guide_states = _last_states(guide, batch)[rows, columns - 1]
+            teacher = (guide_states, guide.get_output_embeddings())
+            names |= wanted & set(DIVERGENCES)
+        head = cast(ScoringHead, self.model.get_output_embeddings())
+        scores = head(states, batch.input_ids[rows, columns], names, teacher)
+        if self.value_head is not None and "values" in wanted:
+            values = self.value_head(states).squeeze(-1)
+            scores["values"] = values if values.dtype == torch.float64 else values.float()
+        return scores
 
 
-def load_policy(directory: Path, *, gradient_checkpointing: bool = False) -> Policy:
-    """A policy in float32 from a Hugging Face directory. Nothing is fetched from the network. Raises ModelError."""
+def _last_states(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    return model.base_model(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+    ).last_hidden_state
+
+
+def _frozen_teacher(teacher: PreTrainedModel, vocabulary: int) -> PreTrainedModel:
+    head = teacher.get_output_embeddings()
+    size = head.out_features if isinstance(head, nn.Linear) else 0
+    if size != vocabulary:
+        raise ModelError(f"the teacher's vocabulary has {size} entries and the policy's {vocabulary}; they must be one")
+    return teacher.requires_grad_(False).eval()
+
+
+def load_policy(
+    directory: Path,
+    *,
+    gradient_checkpointing: bool = False,
+    value_head: bool = False,
+    teacher: Path | None = None,
+) -> Policy:
+    """A policy in float32 from a Hugging Face directory. Nothing is fetched from the network. Raises ModelError.
+
+    teacher: the directory of a model with the same vocabulary, for terms that compare the two over all of it.
+    """
+    model = _load(directory)
+    if gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return Policy(model, value_head=value_head, teacher=None if teacher is None else _load(teacher))
+
+
+def _load(directory: Path) -> PreTrainedModel:
     if not (directory / "config.json").is_file():
         raise ModelError(f"model {directory}: there is no config.json; it must be a Hugging Face model directory")
     disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
+        return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {directory}: cannot be loaded: {error}") from error
-    if gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    return Policy(model)
 
 
 def _turn_dropout_off(model: nn.Module) -> None:
@@ -121,7 +210,7 @@ def _check_head(policy: Policy) -> None:
         return policy.model(input_ids=batch.input_ids, use_cache=False).logits[0, :-1].float()
 
     expected = logits().log_softmax(-1).gather(-1, batch.input_ids[0, 1:, None]).squeeze(-1)
-    same_states = torch.allclose(policy(batch)[0], expected, atol=1e-3)
+    same_states = torch.allclose(policy(batch)["trainer_logprobs"], expected, atol=1e-3)
     # An untrained model's logits are too small to meet a cap, so the projection's output is replaced by large ones.
     large = torch.linspace(-60.0, 60.0, head.out_features, device=policy.model.device)
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.composite import Term, TermError
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.contract import LossInputs
 from trainer.losses.packed import PackedBatch
 from trainer.losses.user import LossFunction, checked_loss
+from trainer.term import Term, TermError
 
 # User code may compute in float32 whatever it is given.
 TOLERANCE = 1e-4

@@ -15,10 +15,10 @@ from services.client.channel import ServiceError
 from services.server.logs import configure_logs
 from trainer.advantages import MissingRewardError
 from trainer.checkpoint import CheckpointError
-from trainer.composite import NotFiniteLossError, TermError
+from trainer.composite import NotFiniteLossError
 from trainer.config import JobConfig, JobFileError
 from trainer.data import DataError
-from trainer.engine import EngineConfigError
+from trainer.engine_config import EngineConfigError
 from trainer.exits import BAD_JOB, CRASHED, DONE, INTERRUPTED, Interrupted, StopRequest
 from trainer.group import RankGroup, join_group, leave_group
 from trainer.losses.user import LossContractError, LossPathError
@@ -26,6 +26,7 @@ from trainer.policy import ModelError
 from trainer.preflight import check_job
 from trainer.progress import Progress, Superseded, progress_from_environment
 from trainer.rollouts import RolloutError
+from trainer.term import TermError
 
 NOT_WORTH_ANOTHER_ATTEMPT = (
     JobFileError,

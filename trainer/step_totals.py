@@ -6,54 +6,94 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from trainer.composite import TermValue
+from trainer.losses.contract import MetricSum
 
 
 class StepTotals:
     """Sums for one step. Metrics are kept as sums with their counts, so the means at the end are exact."""
 
     def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-        """Term to `sum l / N`."""
+        self.values: dict[str, list[float]] = {}
+        """Term to `sum l / N`, by domain."""
         self.sums: dict[str, tuple[float, float]] = {}
         """`term/metric` to total and count."""
+        self.products: list | None = None
+        """Inner products of the terms' gradients, `[D, K, K]`."""
+        self.parameter_products: list | None = None
+        """Inner products of the terms' gradients with respect to the parameters, `[K, K]`, where they were taken."""
         self.not_finite: set[str] = set()
 
-    def add(self, terms: Mapping[str, TermValue]) -> None:
+    def add(self, terms: Mapping[str, TermValue], products: Tensor | None = None) -> None:
         """Adds a micro-batch."""
         for name, term in terms.items():
-            self.values[name] = self.values.get(name, 0.0) + term.value
-            for metric, part in term.metrics.items():
-                self._add_sum(f"{name}/{metric}", float(part.total), part.count)
+            self._add_values(name, term.by_domain)
+            self.add_sums(name, term.metrics)
+        if products is not None:
+            self._add_products(products.tolist())
+
+    def add_sums(self, prefix: str, sums: Mapping[str, MetricSum]) -> None:
+        """Adds sums under `prefix/name`."""
+        for name, part in sums.items():
+            self._add_sum(f"{prefix}/{name}", float(part.total), part.count)
 
     def to_json(self) -> dict[str, Any]:
         """For the other ranks."""
-        return {"values": self.values, "sums": self.sums, "not_finite": sorted(self.not_finite)}
+        return {**vars(self), "not_finite": sorted(self.not_finite)}
 
     @staticmethod
     def combine(ranks: Iterable[Mapping[str, Any]]) -> StepTotals:
         """The totals of all ranks, from what `to_json` gave on each."""
         totals = StepTotals()
         for rank in ranks:
-            for name, value in rank["values"].items():
-                totals.values[name] = totals.values.get(name, 0.0) + value
+            for name, values in rank["values"].items():
+                totals._add_values(name, values)
             for name, (total, count) in rank["sums"].items():
                 totals._add_sum(name, total, count)
+            if rank["products"] is not None:
+                totals._add_products(rank["products"])
+            if rank["parameter_products"] is not None:
+                totals.parameter_products = _added(totals.parameter_products, rank["parameter_products"])
             totals.not_finite.update(rank["not_finite"])
         return totals
 
-    def metrics(self, weights: Mapping[str, float]) -> dict[str, float]:
-        """`loss/total`, and for each term `term/<name>/value`, `weight`, `weighted` and its own metrics."""
+    def means(self) -> dict[str, float]:
+        """The means of the sums, by `prefix/name`."""
+        return {name: total / count for name, (total, count) in self.sums.items() if count}
+
+    def metrics(self, weights: Mapping[str, float], domains: tuple[str, ...]) -> dict[str, float]:
+        """`loss/total`, and for each term `term/<name>/value`, `weight`, `weighted` and its own metrics.
+
+        With several domains also `domain/<domain>/term/<name>/value` and `weighted`, which add up to the whole.
+        """
         named: dict[str, float] = {}
         total = 0.0
         for name, weight in weights.items():
-            value = math.nan if name in self.not_finite else self.values.get(name, math.nan)
+            parts = [math.nan] if name in self.not_finite else self.values.get(name, [math.nan])
+            value = math.fsum(parts)
             weighted = weight * value if weight else 0.0
             total += weighted
             named |= {f"term/{name}/value": value, f"term/{name}/weight": weight, f"term/{name}/weighted": weighted}
-        named |= {f"term/{name}": total / count for name, (total, count) in self.sums.items() if count}
-        return {"loss/total": total, **named}
+            if len(domains) > 1 and len(parts) == len(domains):
+                for domain, part in zip(domains, parts, strict=True):
+                    named[f"domain/{domain}/term/{name}/value"] = part
+                    named[f"domain/{domain}/term/{name}/weighted"] = weight * part if weight else 0.0
+        return {"loss/total": total, **named, **{f"term/{name}": mean for name, mean in self.means().items()}}
+
+    def _add_values(self, name: str, values: Iterable[float]) -> None:
+        before = self.values.get(name)
+        self.values[name] = [a + b for a, b in zip(before, values, strict=True)] if before else list(values)
 
     def _add_sum(self, name: str, total: float, count: float) -> None:
         before = self.sums.get(name, (0.0, 0.0))
         self.sums[name] = (before[0] + total, before[1] + count)
+
+    def _add_products(self, products: list) -> None:
+        self.products = _added(self.products, products)
+
+
+def _added(before: list | None, more: list) -> list:
+    return more if before is None else (np.array(before) + more).tolist()

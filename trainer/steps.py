@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.experience import ScoredGroup
 from services.rollout.engine import FinishReason
 from trainer.advantages import Advantages, MissingPolicy, Normalisation, ScoredCompletion, compute_advantages
-from trainer.batching import Sample
+from trainer.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)

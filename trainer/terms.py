@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.composite import Composite, TermError, make_term
+from trainer.composite import Composite
 from trainer.config import JobConfig, TermSection
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.user import LossPathError
+from trainer.term import TermError, make_term
 
 if TYPE_CHECKING:
-    from trainer.composite import Term
-    from trainer.engine import EngineConfig
+    from trainer.engine_config import EngineConfig
+    from trainer.term import Term
 
 
 def make_composite(config: JobConfig) -> Composite:
@@ -36,7 +37,7 @@ def probe_terms(config: JobConfig) -> list[str]:
 
 def engine_config(config: JobConfig) -> EngineConfig:
     """The engine's settings from `[deepspeed]`, `[optim]` and `[loss]`."""
-    from trainer.engine import EngineConfig
+    from trainer.engine_config import EngineConfig
 
     return EngineConfig(
         zero_stage=config.deepspeed.zero_stage,

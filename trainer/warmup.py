@@ -6,16 +6,18 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from trainer.batching import Sample, make_micro_batches
+from trainer.batching import make_micro_batches
 from trainer.checkpoint import publish
-from trainer.composite import Composite, make_term
+from trainer.composite import Composite
 from trainer.data import Demonstration, draw, read_demonstrations
 from trainer.engine import Engine
 from trainer.exits import Interrupted
 from trainer.metrics import MetricsLog
 from trainer.policy import load_policy
 from trainer.run import Run
+from trainer.sample import Sample
 from trainer.saves import Saves
+from trainer.term import make_term
 from trainer.terms import engine_config
 
 

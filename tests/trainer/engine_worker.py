@@ -13,14 +13,17 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer.batching import Sample, make_micro_batches
+from trainer.batching import make_micro_batches
 from trainer.checkpoint import CheckpointError, Checkpoints, publish
-from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError, make_term
-from trainer.engine import Engine, EngineConfig
+from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError
+from trainer.engine import Engine
+from trainer.engine_config import EngineConfig
 from trainer.group import join_group, leave_group
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.contract import LossOutputs
 from trainer.policy import Policy, load_policy
+from trainer.sample import Sample
+from trainer.term import make_term
 
 MARK = 9.0
 
@@ -96,7 +99,7 @@ def plain_gradients(number=0):
     model = policy()
     (batch,) = make_micro_batches(samples(), 5)
     terms = composite()
-    output = terms.loss(batch.pack(*model(batch, True), number, 10), terms.normalisers(batch.counts), number, 10)
+    output = terms.loss(batch.pack(model(batch, frozenset({"entropy"})), number, 10), terms.normalisers(batch.counts), number, 10)
     output.loss.backward()
     return {name: p.grad for name, p in model.named_parameters()}, float(output.loss.detach())
 
@@ -110,7 +113,7 @@ def case_partition(stage, dtype):
     errors = {}
     for size in (1, 2, 5):
         watched = engine(stage, dtype, WatchedEngine)
-        watched.logprobs(make_micro_batches(samples(1), 5)[0])  # leaves no trace in the step
+        watched.scores(make_micro_batches(samples(1), 5)[0])  # leaves no trace in the step
         result = step(watched, samples(), size=size)
         difference = norm([watched.gradients[n] - g for n, g in expected.items()]) / norm(expected.values())
         errors[size] = {
@@ -204,13 +207,13 @@ def case_publish(stage, dtype):
     on = engine(stage, dtype)
     step(on, samples())
     (batch,) = make_micro_batches(samples(), 5)
-    scores = on.logprobs(batch)
+    scores = on.scores(batch)["trainer_logprobs"]
     with tempfile.TemporaryDirectory() as own:
         folder = Path(GROUP.gather(own)[0]) / "policy-1"
         published = publish(on, Tokenizer(), folder, GROUP)
         again = publish(on, Tokenizer(), folder, GROUP)
         loaded = load_policy(folder)
-        difference = float((loaded(batch)[0] - scores).abs().max().detach())
+        difference = float((loaded(batch)["trainer_logprobs"] - scores).abs().max().detach())
         files = sorted(path.name for path in folder.iterdir())
         mode = oct((folder / "model.safetensors").stat().st_mode & 0o777)
         line = (folder / "model.safetensors.sha256").read_text()

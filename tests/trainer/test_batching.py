@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.batching import Sample, make_micro_batches
+from trainer.batching import make_micro_batches
 from trainer.losses.aggregation import Counts
+from trainer.sample import Sample
 
 A = Sample([1, 2], [3, 4, 5], logprobs=[-1.0, -2.0, -3.0], advantage=0.5)
 B = Sample([6], [7], logprobs=[-4.0], advantage=-2.0)
@@ -18,19 +19,19 @@ def test_two_samples_by_hand():
     (batch,) = make_micro_batches([A, B], 4)
     assert batch.input_ids.tolist() == [[6, 7, 0, 0, 0], [1, 2, 3, 4, 5]]
     assert batch.attention_mask.tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch.sequence_index.tolist() == [0, 1, 1, 1]
+    assert batch.known.sequence_index.tolist() == [0, 1, 1, 1]
     assert batch.position.tolist() == [1, 2, 3, 4]
-    assert batch.loss_mask.tolist() == [True] * 4
-    assert batch.inference_logprobs is not None and batch.inference_logprobs.tolist() == [-4.0, -1.0, -2.0, -3.0]
-    assert batch.advantages is not None and batch.advantages.tolist() == [-2.0, 0.5, 0.5, 0.5]
-    assert batch.ref_logprobs is None
+    assert batch.known.loss_mask.tolist() == [True] * 4
+    assert batch.known.inference_logprobs is not None and batch.known.inference_logprobs.tolist() == [-4.0, -1.0, -2.0, -3.0]
+    assert batch.known.advantages is not None and batch.known.advantages.tolist() == [-2.0, 0.5, 0.5, 0.5]
+    assert batch.known.ref_logprobs is None
     assert batch.counts == Counts(tokens=4, sequences=2)
 
 
 def test_demonstrations_have_neither_behaviour_nor_advantages():
     (batch,) = make_micro_batches([Sample([1], [2, 3])], 1)
-    assert batch.inference_logprobs is None and batch.advantages is None
-    packed = batch.pack(torch.zeros(2), None, 0, 1)
+    assert batch.known.inference_logprobs is None and batch.known.advantages is None
+    packed = batch.pack({"trainer_logprobs": torch.zeros(2)}, 0, 1)
     with pytest.raises(ValueError, match=r"needs advantages.*demonstrations have none"):
         packed.require("advantages")
 
@@ -39,9 +40,9 @@ def test_lost_log_probabilities_drop_their_token_and_are_counted():
     lost = Sample([1], [2, 3, 4], [-1.0, math.nan, -1.0], [-math.inf, -1.0, -1.0], advantage=1.0)
     gone = Sample([1], [2], [math.nan], [-1.0], advantage=1.0)
     (batch,) = make_micro_batches([lost, gone], 2)
-    assert batch.loss_mask.tolist() == [False, False, False, True]
-    assert batch.inference_logprobs is not None and batch.inference_logprobs.tolist() == [0.0, 0.0, 0.0, -1.0]
-    assert batch.ref_logprobs is not None and batch.ref_logprobs.isfinite().all()
+    assert batch.known.loss_mask.tolist() == [False, False, False, True]
+    assert batch.known.inference_logprobs is not None and batch.known.inference_logprobs.tolist() == [0.0, 0.0, 0.0, -1.0]
+    assert batch.known.ref_logprobs is not None and batch.known.ref_logprobs.isfinite().all()
     assert batch.counts == Counts(tokens=1, sequences=1, dropped_tokens=3)
 
 
@@ -65,15 +66,15 @@ def test_ranks_together_hold_every_token_once_in_equally_many_batches(given_samp
     for batch in (batch for batches in ranks for batch in batches):
         assert len(batch.input_ids) <= size
         if batch.counts.tokens == 0:
-            assert batch.input_ids.shape == (1, 2) and not batch.loss_mask.any()
+            assert batch.input_ids.shape == (1, 2) and not batch.known.loss_mask.any()
             continue
         for row, ids in enumerate(batch.input_ids):
-            own = batch.sequence_index == row
+            own = batch.known.sequence_index == row
             first = int(batch.position[own][0])
             completion = ids[batch.position[own]].tolist()
             assert batch.attention_mask[row].sum() == first + len(completion)
-            assert batch.advantages is not None
-            seen.append((ids[:first].tolist(), completion, float(batch.advantages[own][0])))
+            assert batch.known.advantages is not None
+            seen.append((ids[:first].tolist(), completion, float(batch.known.advantages[own][0])))
     expected = [(list(s.prompt_ids), list(s.completion_ids), s.advantage) for s in given_samples]
     assert sorted(seen) == sorted(expected)
     tokens = Counts.total(batch.counts for batches in ranks for batch in batches)
@@ -88,7 +89,7 @@ def test_the_cut_is_deterministic_and_sorted_by_length():
 
 def test_a_placeholder_has_the_tensors_of_its_step():
     placeholder = make_micro_batches([A], 1, rank=1, world_size=2)[0]
-    assert placeholder.advantages is not None and placeholder.inference_logprobs is not None
+    assert placeholder.known.advantages is not None and placeholder.known.inference_logprobs is not None
     assert placeholder.counts == Counts(0, 0, 0)
 
 

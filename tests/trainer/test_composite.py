@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError, TermError, make_term
+from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError
 from trainer.losses.aggregation import Aggregation, Counts
 from trainer.losses.contract import LossOutputs
 from trainer.losses.packed import PackedBatch
 from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.term import TermError, make_term
 
 
 def squared(inputs, scale: float = 1.0, entropy_scale: float = 0.1):
@@ -228,7 +229,8 @@ def test_a_value_that_is_not_finite_names_its_term(bad):
         ({"type": "ppo_clip", "kwargs": {"dual_clip": True}}, "dual_clip must be a number or a schedule, not True"),
         ({"type": "entropy", "kwargs": {"beta": 1}}, "known: none"),
         ({"type": "grpo", "weight": {"schedule": "linear", "start": 0}}, "'end' is missing"),
-        ({"type": "grpo", "needs": ["values"]}, "needs: unknown name 'values'"),
+        ({"type": "grpo", "needs": ["values"]}, "'grpo' declares its own"),
+        ({"path": "math.fsum", "needs": ["value"]}, "needs: unknown name 'value'"),
     ],
 )
 def test_a_term_that_cannot_be_made_says_why(arguments, said):

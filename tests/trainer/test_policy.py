@@ -14,8 +14,9 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from trainer.batching import Sample, make_micro_batches
+from trainer.batching import make_micro_batches
 from trainer.policy import ModelError, Policy, load_policy
+from trainer.sample import Sample
 
 SIZE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 VOCABULARY = 37
@@ -51,7 +52,8 @@ def test_scores_and_gradients_are_those_of_the_plain_way(model, chunk):
     (batch,) = make_micro_batches(SAMPLES, 3)
     ordered = sorted(SAMPLES, key=lambda s: len(s.prompt_ids) + len(s.completion_ids))
     expected = plain(model, ordered)
-    seen = policy(batch, with_entropy=True)
+    scores = policy(batch, frozenset({"entropy"}))
+    seen = (scores["trainer_logprobs"], scores["entropy"])
     gradients = []
     for logprobs, entropy in (seen, expected):
         model.zero_grad()
@@ -65,7 +67,7 @@ def test_scores_and_gradients_are_those_of_the_plain_way(model, chunk):
 
 
 def test_entropy_is_not_computed_unless_asked_for():
-    assert Policy(llama())(make_micro_batches(SAMPLES, 3)[0])[1] is None
+    assert set(Policy(llama())(make_micro_batches(SAMPLES, 3)[0])) == {"trainer_logprobs"}
 
 
 class LogitRows(TorchDispatchMode):
@@ -87,8 +89,8 @@ def test_no_tensor_holds_the_logits_of_more_than_a_chunk():
     policy = Policy(llama(), logits_per_chunk=4 * VOCABULARY)
     (batch,) = make_micro_batches([Sample([1], [2] * 20), Sample([1], [3] * 20)], 2)
     with LogitRows() as rows:
-        logprobs, entropy = policy(batch, with_entropy=True)
-        (logprobs.sum() + entropy.sum()).backward()
+        scores = policy(batch, frozenset({"entropy"}))
+        (scores["trainer_logprobs"].sum() + scores["entropy"].sum()).backward()
     # The transposed weight of the projection is over the vocabulary too.
     assert rows.seen - {SIZE["hidden_size"]} == {4}
 
@@ -99,9 +101,9 @@ def test_dropout_is_off_in_training():
     assert model.config.resid_pdrop > 0
     policy = Policy(model).train()
     (batch,) = make_micro_batches(SAMPLES, 3)
-    assert torch.equal(policy(batch)[0], policy(batch)[0])
+    assert torch.equal(policy(batch)["trainer_logprobs"], policy(batch)["trainer_logprobs"])
     attention = Policy(llama(attention_dropout=0.5)).train()
-    assert torch.equal(attention(batch)[0], attention(batch)[0])
+    assert torch.equal(attention(batch)["trainer_logprobs"], attention(batch)["trainer_logprobs"])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_saved_model_is_loaded_in_float32(tmp_path):
     assert {p.dtype for p in policy.parameters()} == {torch.float32}
     (batch,) = make_micro_batches(SAMPLES, 3)
     assert policy.model.is_activation_checkpointing
-    policy(batch)[0].sum().backward()
+    policy(batch)["trainer_logprobs"].sum().backward()
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from trainer.composite import make_term
 from trainer.losses.contract import LossOutputs
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.probe import probe_term
+from trainer.term import make_term
 
 
 def good(inputs, clip: float = 0.2):

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainer.composite import Composite, make_term
+from trainer.composite import Composite
 from trainer.losses.aggregation import Counts
 from trainer.losses.clipped import ppo_clip
 from trainer.losses.contract import LossInputs, LossOutputs
 from trainer.losses.packed import PackedBatch
-from trainer.losses.user import LossContractError, LossPathError, load_loss, per_sequence
+from trainer.losses.user import LossContractError, LossPathError, load_loss, per_scope
+from trainer.term import make_term
 
 GUIDE = Path(os.environ.get("ASSAY_DATA", Path(__file__).parents[3] / "shared" / "data")) / "prime_rl_guide"
 
@@ -60,7 +61,7 @@ def test_the_file_of_prime_rls_guide_trains_as_the_built_in_term_does(guide_loss
 
 def test_the_guides_metrics_become_means_over_sequences(guide_loss):
     batch = batch_of_two()
-    output = per_sequence(load_loss(guide_loss["path"]))(batch, clip_eps=0.2)
+    output = per_scope(load_loss(guide_loss["path"]), "sequence")(batch, clip_eps=0.2)
     ratio = (batch.trainer_logprobs - batch.inference_logprobs).exp().detach()
     assert output.metrics["ratio_mean"].count == 2
     expected = ratio[:3].mean() + ratio[3:].mean()
@@ -103,7 +104,7 @@ def test_masked_positions_hold_zeros_before_user_code_sees_them():
         per_token = (inputs.inference_logprobs - inputs.trainer_logprobs).exp() + inputs.ref_logprobs
         return LossOutputs(per_token.where(inputs.loss_mask, 0).sum(), {})
 
-    output = per_sequence(overflows_if_it_can)(batch)
+    output = per_scope(overflows_if_it_can, "sequence")(batch)
     (gradient,) = torch.autograd.grad(output.values.sum(), batch.trainer_logprobs)
     assert gradient.isfinite().all() and gradient[1:3].tolist() == [0.0, 0.0] and gradient[0] != 0
 
@@ -115,7 +116,7 @@ def test_a_sequence_without_tokens_that_count_is_not_shown():
         shown.append(len(inputs.loss_mask))
         return LossOutputs(inputs.trainer_logprobs.sum(), {"m": torch.tensor([1.0, 3.0])})
 
-    output = per_sequence(remember)(batch_of_two(loss_mask=(False, False, False, True, True)))
+    output = per_scope(remember, "sequence")(batch_of_two(loss_mask=(False, False, False, True, True)))
     assert shown == [2]
     assert output.values[0].item() == 0.0
     assert (output.metrics["m"].total.item(), output.metrics["m"].count) == (2.0, 1.0)
@@ -127,15 +128,14 @@ def test_in_demonstrations_the_policy_is_its_own_behaviour_and_advantages_are_on
     def surrogate(inputs):
         return LossOutputs(-((inputs.trainer_logprobs - inputs.inference_logprobs).exp() * inputs.advantages).sum(), {})
 
-    output = per_sequence(surrogate)(batch)
+    output = per_scope(surrogate, "sequence")(batch)
     assert output.values.tolist() == [-3.0, -2.0]
     assert torch.autograd.grad(output.values.sum(), batch.trainer_logprobs)[0].tolist() == [-1.0] * 5
 
 
 def test_any_object_with_loss_and_metrics_will_do():
-    output = per_sequence(lambda inputs: SimpleNamespace(loss=-inputs.trainer_logprobs.sum(), metrics=None))(
-        batch_of_two()
-    )
+    own = per_scope(lambda inputs: SimpleNamespace(loss=-inputs.trainer_logprobs.sum(), metrics=None), "sequence")
+    output = own(batch_of_two())
     assert output.per == "sequence" and output.metrics == {}
 
 
@@ -150,7 +150,7 @@ def test_any_object_with_loss_and_metrics_will_do():
 )
 def test_what_is_no_loss_is_refused(result, said):
     with pytest.raises(LossContractError, match=said):
-        per_sequence(result)(batch_of_two())
+        per_scope(result, "sequence")(batch_of_two())
 
 
 def test_two_forms_of_the_clipped_surrogate_agree_sequence_by_sequence():
@@ -165,7 +165,7 @@ def test_two_forms_of_the_clipped_surrogate_agree_sequence_by_sequence():
         )  # fmt: skip
         return LossOutputs(ppo_clip(alone).values.sum(), {})
 
-    assert torch.allclose(per_sequence(one)(batch).values, sums, atol=1e-15, rtol=0)
+    assert torch.allclose(per_scope(one, "sequence")(batch).values, sums, atol=1e-15, rtol=0)
 
 
 @pytest.mark.parametrize(

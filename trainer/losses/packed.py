@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 Span = Literal["token", "segment", "sequence"]
 """Over what a quantity of the tokens is averaged before it is used. A segment is a sentence or a step of a solution."""
 
-LIVE_FIELDS = ("trainer_logprobs", "entropy", "values", "forward_kl", "reverse_kl", "jensen_shannon")
+LIVE_FIELDS = (
+    "trainer_logprobs",
+    "entropy",
+    "mean_logprobs",
+    "values",
+    "forward_kl",
+    "reverse_kl",
+    "jensen_shannon",
+)
 """Tensors of a `PackedBatch` through which a gradient reaches the model."""
 
 TOKEN_FIELDS = (
@@ -42,6 +50,7 @@ _SOURCES: Mapping[str, str] = {
     "reverse_kl": "name a teacher: [model] teacher",
     "jensen_shannon": "name a teacher: [model] teacher",
     "entropy": "the policy computes it for terms that declare the need",
+    "mean_logprobs": "the policy computes them for terms that declare the need",
     "values": "the policy needs a value head: [model] value_head = true",
     "old_values": "the policy needs a value head: [model] value_head = true",
     "returns": "they come from [advantage] kind = \"gae\"",
@@ -81,6 +90,8 @@ class PackedBatch:
     """`[N]`."""
     entropy: Tensor | None = None
     """`[N]`, with gradient: of the policy's whole distribution, in nats."""
+    mean_logprobs: Tensor | None = None
+    """`[N]`, with gradient: the mean over the vocabulary of the log-probabilities at each token, in nats."""
     values: Tensor | None = None
     """`[N]`, with gradient: the value head's estimate of the return from each token on."""
     old_values: Tensor | None = None
@@ -104,7 +115,8 @@ class PackedBatch:
     rewards: Tensor | None = None
     """`[B]`: the combined reward."""
     domain_index: Tensor | None = None
-    """int64 `[B]`: which domain of the step a sequence belongs to."""
+    """int64 `[B]`: which domain of the step a sequence belongs to, `0 <= index < domain_count`."""
+    domain_count: int = 1
     chosen: Tensor | None = None
     """int64 `[P]`: the preferred sequence of each pair, the best of its group."""
     rejected: Tensor | None = None

@@ -1,4 +1,4 @@
-"""A user's own loss: found by import path, called once for each sequence.
+"""A user's own loss: found by import path, called once for each sequence, pair or group.
 
 Files written for prime-rl run unchanged: where prime-rl is not installed, `prime_rl.trainer.rl.loss` is a stand-in that
 holds the two types of its contract.
@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trainer.losses.contract import LossInputs, LossOutputs, MetricSum, TermOutput
+from trainer.losses.contract import LossInputs, LossOutputs, MetricSum, Scope, TermOutput
 from trainer.losses.packed import PackedBatch
 from trainer.losses.term import TermFunction
 from trainer.names import unknown_name
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LossFunction = Callable[..., Any]
-"""`(LossInputs, **kwargs) -> LossOutputs`, for one sequence; the loss is a sum over the tokens that count."""
+"""`(LossInputs, **kwargs) -> LossOutputs`, for one sequence; the loss is a sum over the tokens that count.
+
+Of pair scope it takes two `LossInputs`, chosen and rejected; of group scope a list of them.
+"""
 
 
 class LossPathError(ValueError):
@@ -72,10 +75,11 @@ def provide_prime_rl_types() -> None:
     vars(sys.modules["prime_rl.trainer.rl.loss"]).update(LossInputs=LossInputs, LossOutputs=LossOutputs)
 
 
-def per_sequence(function: LossFunction) -> TermFunction:
-    """A term that calls a user's function for each sequence that has a token to count, and sums nothing itself.
+def per_scope(function: LossFunction, scope: Scope) -> TermFunction:
+    """A term that calls a user's function for each sequence, pair or group that has a token to count, and sums nothing.
 
-    Its metrics become means over sequences; a 1-D metric counts as its mean. The term raises LossContractError.
+    The function gets the `LossInputs` of a sequence, those of the chosen and of the rejected one, or a list of those of a
+    group. Its metrics become means over its calls; a 1-D metric counts as its mean. The term raises LossContractError.
     """
 
     def term(batch: PackedBatch, **kwargs: Any) -> TermOutput:
@@ -84,19 +88,35 @@ def per_sequence(function: LossFunction) -> TermFunction:
         zero = batch.trainer_logprobs.new_zeros(())
         sums: list[Tensor] = []
         metrics: dict[str, MetricSum] = {}
-        for inputs, count in zip(batch.sequences(), batch.token_counts().tolist(), strict=True):
-            if count == 0:
+        for arguments in _arguments(batch, scope):
+            if arguments is None:
                 sums.append(zero)
                 continue
-            outputs = function(inputs, **kwargs)
+            outputs = function(*arguments, **kwargs)
             sums.append(checked_loss(outputs).to(zero.dtype))
             for name, value in (outputs.metrics or {}).items():
                 mean = torch.as_tensor(value).detach().double().mean()
                 seen = metrics.get(name, MetricSum(torch.zeros_like(mean), 0.0))
                 metrics[name] = MetricSum(seen.total + mean, seen.count + 1.0)
-        return TermOutput(torch.stack(sums), per="sequence", metrics=metrics)
+        return TermOutput(torch.stack(sums) if sums else zero.expand(0), per=scope, metrics=metrics)
 
     return term
+
+
+def _arguments(batch: PackedBatch, scope: Scope) -> list[tuple[Any, ...] | None]:
+    """The positional arguments of each call, None for one that would have no token to count."""
+    sequences = batch.sequences()
+    counted = [count > 0 for count in batch.token_counts().tolist()]
+    if scope == "sequence":
+        return [(inputs,) if counts else None for inputs, counts in zip(sequences, counted, strict=True)]
+    if scope == "pair":
+        pairs = zip(batch.require("chosen").tolist(), batch.require("rejected").tolist(), strict=True)
+        return [(sequences[chosen], sequences[rejected]) for chosen, rejected in pairs]
+    groups: list[list[LossInputs]] = [[] for _ in batch.require("group_tokens")]
+    for inputs, counts, group in zip(sequences, counted, batch.require("group_index").tolist(), strict=True):
+        if counts:
+            groups[group].append(inputs)
+    return [(group,) if group else None for group in groups]
 
 
 def checked_loss(outputs: Any) -> Tensor:

@@ -1,0 +1,167 @@
+"""One term of a composite, made from what a job file says and checked before anything is computed."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from trainer.losses.aggregation import KINDS_OF_SCOPE, Aggregation
+from trainer.losses.contract import Scope
+from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.losses.term import BuiltInTerm, StatisticsFunction, TermFunction
+from trainer.losses.user import LossFunction, load_loss, per_scope
+from trainer.names import unknown_name
+from trainer.schedules import Schedule, is_schedule, parse_schedule
+
+NEEDS = ("ref_logprobs", "entropy", "teacher_logprobs", "values", "returns")
+"""What a user's function may ask for that is not computed unless asked for."""
+
+
+class TermError(ValueError):
+    """A term that cannot be part of a composite; the message names it and says what would be right."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a composite. Made by `make_term`, which checks it."""
+
+    name: str
+    function: TermFunction
+    weight: Schedule
+    kwargs: Mapping[str, Any]
+    """Values that are `Schedule` are read at each step."""
+    aggregation: Aggregation
+    needs: frozenset[str]
+    """Optional tensors of `PackedBatch` that must be there."""
+    scope: Scope = "sequence"
+    non_negative: bool = False
+    statistics: StatisticsFunction | None = None
+    user_function: LossFunction | None = None
+    """The function inside, where it is a user's: it sees one sequence, pair or group at a time, with its masked tokens."""
+
+    def kwargs_at(self, step: int, total_steps: int) -> dict[str, Any]:
+        """The keyword arguments at a step."""
+        return {k: v(step, total_steps) if isinstance(v, Schedule) else v for k, v in self.kwargs.items()}
+
+
+def make_term(
+    name: str,
+    *,
+    type: str | None = None,
+    path: str | None = None,
+    weight: float | Mapping[str, Any] | Schedule = 1.0,
+    kwargs: Mapping[str, Any] | None = None,
+    aggregation: Aggregation | None = None,
+    needs: Sequence[str] = (),
+    scope: Scope | None = None,
+) -> Term:
+    """A term from what a job file says: a built-in `type`, or the import `path` of a user's function.
+
+    `needs` and `scope` are for user functions: what they read, and what they are called with. Raises TermError, and
+    LossPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
+    """
+    if (type is None) == (path is None):
+        raise TermError(f"term {name!r}: give either a built-in type or the path of a function")
+    user_function = None if path is None else load_loss(path)
+    if user_function is not None:
+        _check_needs(name, needs)
+        built_in = BuiltInTerm(per_scope(user_function, scope or "sequence"), frozenset(needs), scope or "sequence")
+    else:
+        if type not in BUILT_IN_TERMS:
+            raise TermError(f"term {name!r}: type: {unknown_name(type, sorted(BUILT_IN_TERMS))}")
+        if needs or scope:
+            raise TermError(f"term {name!r}: needs and scope are for your own functions; {type!r} declares its own")
+        built_in = BUILT_IN_TERMS[str(type)]
+    parsed = {k: parse_schedule(v) if is_schedule(v) else v for k, v in (kwargs or {}).items()}
+    _check_kwargs(
+        name, user_function or built_in.function, parsed, leading=2 if built_in.scope == "pair" and path else 1
+    )
+    aggregation = aggregation or Aggregation(built_in.aggregation)
+    if aggregation.kind not in KINDS_OF_SCOPE[built_in.scope]:
+        raise TermError(
+            f"term {name!r}: aggregation {aggregation.kind!r} does not fit a term of {built_in.scope} scope; it takes"
+            f" {', '.join(KINDS_OF_SCOPE[built_in.scope])}"
+        )
+    return Term(
+        name=name,
+        function=built_in.function,
+        weight=parse_schedule(weight),
+        kwargs=parsed,
+        aggregation=aggregation,
+        needs=built_in.needs | _needs_of(built_in.scope, aggregation, parsed),
+        scope=built_in.scope,
+        non_negative=built_in.non_negative,
+        statistics=built_in.statistics,
+        user_function=user_function,
+    )
+
+
+def _needs_of(scope: Scope, aggregation: Aggregation, kwargs: Mapping[str, Any]) -> frozenset[str]:
+    segments = aggregation.kind == "segment_mean" or kwargs.get("span") == "segment"
+    groups = aggregation.kind == "group_mean" or scope != "sequence"
+    return frozenset({"segment_index"} if segments else ()) | frozenset({"group_index"} if groups else ())
+
+
+def _check_needs(name: str, needs: Sequence[str]) -> None:
+    for need in needs:
+        if need not in NEEDS:
+            raise TermError(f"term {name!r}: needs: {unknown_name(need, NEEDS)}")
+
+
+def _check_kwargs(name: str, function: Callable[..., Any], kwargs: Mapping[str, Any], leading: int) -> None:
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = {p.name: p for p in parameters[leading:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    hints = _hints(function)
+    for key, value in kwargs.items():
+        if key not in known:
+            raise TermError(f"term {name!r}: kwargs: {unknown_name(key, known)}")
+        _check_type(f"term {name!r}: kwargs: {key}", value, hints.get(key, Any))
+    missing = [p.name for p in known.values() if p.default is p.empty and p.name not in kwargs]
+    if missing:
+        raise TermError(f"term {name!r}: kwargs: {missing[0]!r} is missing")
+
+
+def _check_type(where: str, value: Any, hint: Any) -> None:
+    takes_float = hint is float or float in typing.get_args(hint)
+    if isinstance(value, Schedule):
+        if hint is Any or takes_float:
+            return
+        raise TermError(f"{where} takes no schedule; it must be {_spoken(hint)}")
+    try:
+        TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+    except ValidationError:
+        raise TermError(f"{where} must be {_spoken(hint)}, not {value!r}") from None
+
+
+def _spoken(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    names = {float: "a number or a schedule", int: "a whole number", bool: "true or false", str: "a text"}
+    kinds = [names[kind] for kind in typing.get_args(hint) or (hint,) if kind in names]
+    return " or ".join(kinds) or str(hint)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations of plain kinds; those of a user's function that cannot be read here are not checked."""
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # annotations may name what only a type checker imports
+        hints = {p.name: _PLAIN.get(str(p.annotation), Any) for p in inspect.signature(function).parameters.values()}
+    plain = (float, int, bool, str, type(None))
+    return {
+        name: hint
+        for name, hint in hints.items()
+        if hint in plain
+        or typing.get_origin(hint) is typing.Literal
+        or (typing.get_args(hint) and all(part in plain for part in typing.get_args(hint)))
+    }
+
+
+_PLAIN: Mapping[str, Any] = {"float": float, "int": int, "bool": bool, "str": str, "float | None": float | None}
