@@ -137,7 +137,8 @@ def test_golden_preference(name):
         composite = Composite([term])
         pairs = len(inputs["pc"])
         counts = Counts(tokens=len(batch.loss_mask), sequences=2 * pairs, pairs=pairs)
-        loss = composite.loss(batch, composite.normalisers(counts), step=0, total_steps=1).loss
+        normalisers = composite.normalisers(counts)
+        loss = composite.loss(batch, normalisers, step=0, total_steps=1, statistics={kind: {}}).loss
         (gradient,) = torch.autograd.grad(loss, sums)
         expected = torch.tensor(row["expected_grad_chosen_rejected"], dtype=torch.float64)
         assert float(loss.detach()) == pytest.approx(row["expected_loss"], abs=1e-8), (kind, row["case"])
