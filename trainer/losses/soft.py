@@ -16,6 +16,7 @@ exchange for less variance. All raise ValueError for values outside their ranges
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from trainer.losses.contract import TermOutput, means
 from trainer.losses.corrections import Correction, corrected
@@ -34,6 +35,9 @@ from trainer.losses.ratio import (
     with_value,
 )
 from trainer.losses.term import BuiltInTerm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def cispo(
@@ -77,12 +81,10 @@ def sapo(
     the larger it is, the narrower the gate, and unlikely tokens that are pushed down ask for the narrower one. Both
     above 0. Metric `gate`: the mean of that sech², 1 where policies are equal.
     """
-    import torch
-
     check_positive(tau_pos=tau_pos, tau_neg=tau_neg)
     advantages = batch.require("advantages")
     logs = log_ratio(batch, anchor, span)
-    tau = torch.where(advantages > 0, tau_pos, tau_neg).to(logs.dtype)
+    tau = _choose(advantages > 0, tau_pos, tau_neg, logs)
     gate = (tau * (logs.exp() - 1)).sigmoid()
     metrics = {**ratio_metrics(logs), **means(gate=4 * gate * (1 - gate))}
     output = TermOutput(-4 / tau * gate * advantages, metrics=metrics)
@@ -132,18 +134,21 @@ def vespo(
     advantages of 0 and above. Ranges: k at least 0, lambda above 0. There is no correction to choose: against the
     behaviour policy, the default, w holds the whole difference already. Metric `phi`: its mean over tokens.
     """
-    import torch
-
     check_not_negative(k_pos=k_pos, k_neg=k_neg)
     check_positive(lambda_pos=lambda_pos, lambda_neg=lambda_neg)
     advantages = batch.require("advantages")
     tokens = log_ratio(batch, anchor)
     logs = sequence_log_ratio(batch, tokens.detach())
-    k = torch.where(advantages >= 0, k_pos, k_neg).to(logs.dtype)
-    rate = torch.where(advantages >= 0, lambda_pos, lambda_neg).to(logs.dtype)
+    k = _choose(advantages >= 0, k_pos, k_neg, logs)
+    rate = _choose(advantages >= 0, lambda_pos, lambda_neg, logs)
     phi = (k * logs + rate * (1 - logs.exp())).exp()
     values = -phi * advantages * floored(batch.trainer_logprobs)
     return TermOutput(values, metrics={**ratio_metrics(tokens), **means(phi=phi)})
+
+
+def _choose(condition: Tensor, yes: float, no: float, like: Tensor) -> Tensor:
+    """One of two numbers for each token, in the precision of `like`; `torch.where` of two floats is float32."""
+    return like.new_full(like.shape, no).masked_fill(condition, yes)
 
 
 _ROLLOUT = frozenset({"inference_logprobs", "advantages"})
