@@ -91,7 +91,7 @@ def test_a_loss_on_the_entropy_has_a_live_gradient():
         (cancelled, "it has no gradient, so it would train nothing"),
         (mean, "return the sum over the tokens, not the mean"),
         (unmasked, "tokens that are masked change its value"),
-        (constant_on_empty, "is not the sum of its values"),
+        (constant_on_empty, "its value for a sequence without tokens that count is 0.01"),
         (not_a_number, "its value on ordinary tokens is"),
         (square_root, "its gradient is NaN or infinite"),
         (wants_values, "None unless the term asks for them"),

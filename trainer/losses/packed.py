@@ -53,7 +53,7 @@ _SOURCES: Mapping[str, str] = {
     "mean_logprobs": "the policy computes them for terms that declare the need",
     "values": "the policy needs a value head: [model] value_head = true",
     "old_values": "the policy needs a value head: [model] value_head = true",
-    "returns": "they come from [advantage] kind = \"gae\"",
+    "returns": 'they come from [advantage] kind = "gae"',
     "segment_index": "say where segments end: [loss] segment_ends",
     "group_index": "samples of rollouts have a group; demonstrations have none",
     "group_tokens": "samples of rollouts have a group; demonstrations have none",
@@ -130,6 +130,11 @@ class PackedBatch:
     step: int = 0
     total_steps: int = 1
 
+    def __post_init__(self) -> None:
+        # Indexing with a mask of another dtype would pick tokens by number, and say nothing.
+        if str(self.loss_mask.dtype) != "torch.bool":
+            object.__setattr__(self, "loss_mask", self.loss_mask.bool())
+
     def require(self, name: str) -> Tensor:
         """The tensor of that name. Raises MissingInputError."""
         tensor = getattr(self, name)
@@ -171,13 +176,15 @@ class PackedBatch:
         sums = per_token.new_zeros(size).index_add(0, index, per_token)
         return (sums / index.bincount(minlength=size).clamp(min=1))[index]
 
-    def sequences(self) -> list[LossInputs]:
+    def sequences(self, *, sanitise: bool = True) -> list[LossInputs]:
         """One `LossInputs` for each sequence, in order.
 
         Values at masked positions become 0 before user code sees them: an `exp` that overflows there and is masked
         later gives NaN gradients. In a demonstration the behaviour policy is the policy itself and every advantage is 1.
         """
-        safe = self.map_tokens(lambda tensor: tensor.where(self.loss_mask, 0) if tensor.is_floating_point() else tensor)
+        safe = self
+        if sanitise:
+            safe = self.map_tokens(lambda t: t.where(self.loss_mask, 0) if t.is_floating_point() else t)
         lengths = self.sequence_index.bincount(minlength=self.sequence_count).tolist()
         trainer = safe.trainer_logprobs
         filled = replace(
