@@ -72,10 +72,9 @@ def _probe_user(term: Term, function: LossFunction, batch: PackedBatch) -> None:
     )
     if term.scope == "sequence":
         twice = rearranged(batch, [(place, place) for place in range(len(LENGTHS))])
-        mean = same(twice)
-        found = "it is a mean" if mean else "its value for a sequence strung to itself is not twice its value"
-        _require(term, same(twice, 2.0), found, _SUM)
+        _require(term, not same(twice), "it is a mean: a sequence strung to itself has the same value", _SUM)
         _probe_alone(term, function, batch, disturbed)
+        _require(term, same(twice, 2.0), "its value for a sequence strung to itself is not twice its value", _SUM)
     _require(term, same(rearranged(batch, _EACH, padding=3)), "padding changes its value", _MASK)
 
 
