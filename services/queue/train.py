@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from redis.exceptions import RedisError
 
 from services.jobs.job import Job, JobState
 from services.jobs.store import IllegalTransitionError, JobNotFoundError, JobStore, StaleTokenError
@@ -73,7 +74,7 @@ def train(worker: TrainingWorker, job_id: str, ticket: str) -> None:
             log.info("nothing to do for this delivery", job_id=job_id, reason=str(error))
             return
         try:
-            ending = _attempt(worker, job, lease, run_dir)
+            ending = _attempt_or_crash(worker, job, lease, run_dir)
             worker.store.settle(job_id, lease.token, ending.state, ending.message, crashed=ending.crashed)
         except StaleTokenError:
             log.warning("another worker has taken the job over", job_id=job_id, token=lease.token)
@@ -86,6 +87,17 @@ def train(worker: TrainingWorker, job_id: str, ticket: str) -> None:
 def runs_dir() -> Path:
     """Where runs are kept: `ASSAY_RUNS_DIR`, by default `runs` below the current directory. Absolute."""
     return Path(os.environ.get("ASSAY_RUNS_DIR") or "runs").resolve()
+
+
+def _attempt_or_crash(worker: TrainingWorker, job: Job, lease: Lease, run_dir: Path) -> Ending:
+    """Whatever goes wrong in the worker itself ends the attempt: raised, it would leave the job RUNNING for ever."""
+    try:
+        return _attempt(worker, job, lease, run_dir)
+    except (StaleTokenError, RedisError):
+        raise
+    except Exception as error:
+        log.exception("attempt failed", job_id=job.id)
+        return _crashed(f"the worker failed with {type(error).__name__}: {error}", job)
 
 
 def _attempt(worker: TrainingWorker, job: Job, lease: Lease, run_dir: Path) -> Ending:
@@ -104,7 +116,8 @@ def _attempt(worker: TrainingWorker, job: Job, lease: Lease, run_dir: Path) -> E
         part.replace(run_dir / "job.json")
         process = TrainerProcess(trainer_command(run_dir), environment, run_dir / "trainer.log")
     except OSError as error:
-        return Ending(JobState.FAILED, f"cannot start the trainer: {error.strerror}: {error.filename}")
+        # worth another attempt: a full disk may have room again
+        return _crashed(f"cannot start the trainer: {error.strerror}: {error.filename or run_dir}", job)
     with process:
         asked_to_stop = _follow(worker, job.id, lease, process)
         code = process.wait()
@@ -152,7 +165,10 @@ def _ending(code: int, last_error_line: str, job: Job) -> Ending:
     if code == INTERRUPTED:
         return Ending(JobState.QUEUED, "interrupted; goes on from its last checkpoint")
     how = f"died by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-    message = f"the trainer {how} in attempt {job.attempts}: {last_error_line}".rstrip(": ")
-    if job.failures + 1 < job.max_attempts:
-        return Ending(JobState.QUEUED, message, crashed=True)
-    return Ending(JobState.FAILED, message, crashed=True)
+    return _crashed(f"the trainer {how} in attempt {job.attempts}: {last_error_line}".rstrip(": "), job)
+
+
+def _crashed(message: str, job: Job) -> Ending:
+    """Back to the queue, or the end after as many crashes as the job may have."""
+    state = JobState.QUEUED if job.failures + 1 < job.max_attempts else JobState.FAILED
+    return Ending(state, message, crashed=True)

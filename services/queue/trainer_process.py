@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -30,7 +31,7 @@ class TrainerProcess:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log_file: Path) -> None:
         """Starts it, under this process's environment with the given additions. Raises OSError."""
-        self._log = log_file.open("ab")
+        self._log = log_file.open("ab", buffering=0)  # so that nothing is left to be written when it is closed
         self._log_lock = threading.Lock()
         self._give_up_lines_at: float | None = None
         self._waiting: deque[str] = deque(maxlen=_MOST_LINES_WAITING)
@@ -94,9 +95,9 @@ class TrainerProcess:
     def _read(self, stream: IO[bytes], is_error: bool) -> None:
         with stream:
             while raw := stream.readline(_LONGEST_LINE_BYTES):
-                with self._log_lock:
+                # a full disk loses the line in the file, not the reader: the trainer would die of its closed pipe
+                with self._log_lock, contextlib.suppress(OSError):
                     self._log.write(raw)
-                    self._log.flush()
                 line = raw.decode(errors="replace").rstrip()
                 self._waiting.append(line)
                 if is_error and line:

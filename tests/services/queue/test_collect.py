@@ -266,9 +266,11 @@ def test_memory_is_given_free_and_what_was_not_taken_stays(bench: Bench, redis: 
         ({"sampling": {"max_new_tokens": 8, "seed": 2**64}}, "sampling.seed"),
         ({"timeout_seconds": float("inf")}, "timeout_seconds"),
         ({"colour": "red"}, "colour"),
+        ({"prompts": [{"id": "p", "domain": "math", "text": "private \ud800"}]}, "prompts.0.text"),
     ],
 )
 def test_bad_requests_name_the_field(bench: Bench, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError) as refused:
         bench.request("k", **changes)
     assert field in str(refused.value)
+    assert "private" not in str(refused.value), "it ends in the trainer's log"

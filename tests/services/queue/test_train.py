@@ -106,6 +106,26 @@ def test_what_becomes_of_good_refused_and_crashing_jobs(queue: Queue, workers: A
     assert job.message == "the trainer died by SIGKILL in attempt 2: RuntimeError: out of luck"
 
 
+def test_a_worker_that_fails_itself_ends_the_attempt(
+    queue: Queue, workers: Any, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_TRAINER_COMMAND", "python 'unbalanced")
+    blocked = queue.submit(max_attempts=1)
+    (runs / blocked).write_text("no directory")
+    confused = queue.submit(max_attempts=2)
+    workers.kill_all()  # those of other tests have the right command
+    worker = workers.another("training")
+    job = queue.ended(blocked)
+    assert (job.state, job.message) == (
+        JobState.FAILED,
+        f"cannot start the trainer: File exists: {runs / blocked}",
+    )
+    job = queue.ended(confused)
+    assert (job.state, job.attempts, job.failures) == (JobState.FAILED, 2, 2)
+    assert job.message == "the worker failed with ValueError: No closing quotation"
+    worker.kill()
+
+
 def test_cancel_stops_a_running_job_with_a_checkpoint_and_a_queued_one_at_once(queue: Queue, workers: Any) -> None:
     workers.one("training")
     running = queue.submit(steps=HOURS, step_seconds=0.05)

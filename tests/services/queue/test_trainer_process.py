@@ -37,6 +37,13 @@ def test_bytes_that_are_no_text_and_lines_without_an_end_are_taken(tmp_path: Pat
     assert [len(line) for line in lines[1:]] == [65536, 65536, 65536, 200_000 - 3 * 65536]
 
 
+def test_a_full_disk_costs_the_file_its_lines_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "trainer.log").symlink_to("/dev/full")
+    with run(tmp_path, "for number in range(3): print(number, flush=True)") as process:
+        assert process.wait() == 0
+        assert process.take_lines() == ["0", "1", "2"]
+
+
 def test_of_a_flood_the_latest_lines_are_kept_and_the_file_has_all(tmp_path: Path) -> None:
     with run(tmp_path, "for number in range(30_000): print(number)") as process:
         process.wait()
