@@ -101,14 +101,22 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         empty = False
         where = f"{path}, line {number}"
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = json.loads(line, parse_constant=_refuse_constant)
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: holds a lone surrogate (half of a \\ud83d\\ude00), which is no text") from None
+        except (ValueError, RecursionError) as error:  # ValueError too: a number of thousands of digits
             raise DataError(f"{where}: is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{where}: is a JSON {type(row).__name__}, not an object")
         yield where, row
     if empty:
         raise DataError(f"{path}: has no rows")
+
+
+def _refuse_constant(name: str) -> None:
+    """For what Python's JSON has beyond JSON: a scorer would refuse it, and the reward would be missing at every step."""
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:

@@ -39,6 +39,10 @@ def test_rows_are_read_in_order_and_blank_lines_skipped(tmp_path):
         ([{**ROW, "id": "x" * 129}], ["'id'", "129", "128"]),
         ([ROW, ROW], ["line 2", "'a' appears twice"]),
         (["[" * 100_000], ["line 1", "is not JSON"]),
+        (['{"id": ' + "9" * 5000 + "}"], ["line 1", "is not JSON"]),
+        (['{"checks": {"gold": NaN}}'], ["line 1", "NaN"]),
+        ([ROW, {**ROW, "id": "b", "prompt": "1+1 \ud800"}], ["line 2", "lone surrogate"]),
+        ([{**ROW, "id": "\ud800"}], ["line 1", "lone surrogate"]),
     ],
 )
 def test_bad_files_are_refused_with_line_and_field(tmp_path, lines, parts):
