@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.advantages import MissingRewardError, ScoredCompletion, compute_advantages
+from trainer.combination import Combination
+from trainer.normalisation import NORMALISATIONS
 
 
 def completions(rewards, group="p", name="math/correct"):
@@ -170,3 +172,125 @@ def test_each_group_has_mean_zero_and_spread_one_or_nothing(groups):
             silent += 1
             assert not own.any()
     assert seen.zero_signal_groups == silent
+
+
+def group_of(*rows, name="p", domain=""):
+    return [ScoredCompletion(name, components, domain=domain) for components in rows]
+
+
+def test_leave_one_out_is_the_reward_minus_the_mean_of_the_others():
+    assert compute([1.0, 0.0, 0.5], "leave_one_out").advantages == pytest.approx([0.75, -0.75, 0.0])
+
+
+def test_max_rl_divides_by_the_success_rate():
+    assert compute([1.0, 0.0, 0.0, 0.0], "max_rl").advantages.tolist() == [3.0, -1.0, -1.0, -1.0]
+    assert compute([0.0, 0.0], "max_rl").advantages.tolist() == [0.0, 0.0]
+
+
+def test_max_rl_refuses_negative_rewards():
+    with pytest.raises(ValueError, match=r"one of them is -0\.5; rewards must be 0 or more: take 'group_mean'"):
+        compute([1.0, -0.5], "max_rl")
+
+
+def test_reinforce_plus_plus_whitens_the_whole_step():
+    rows = [*completions([1.0, 0.0]), *completions([2.0, 5.0], "q")]
+    seen = compute_advantages(rows, {"math/correct": 1.0}, "reinforce_plus_plus")
+    # mean 2, sample variance (1 + 4 + 0 + 9) / 3
+    assert seen.advantages == pytest.approx(np.array([-1.0, -2.0, 0.0, 3.0]) / math.sqrt(14 / 3))
+
+
+def test_reinforce_plus_plus_baseline_whitens_after_the_groups_mean():
+    rows = [*completions([1.0, 0.0]), *completions([2.0, 5.0], "q"), *completions([4.0, 4.0], "r")]
+    seen = compute_advantages(rows, {"math/correct": 1.0}, "reinforce_plus_plus_baseline")
+    # 0.5, -0.5, -1.5, 1.5, 0, 0: mean 0, sample variance 5 / 5
+    assert seen.advantages == pytest.approx([0.5, -0.5, -1.5, 1.5, 0.0, 0.0])
+    assert seen.advantages[4:].tolist() == [0.0, 0.0] and seen.zero_signal_groups == 1
+    same = compute_advantages(rows, {"math/correct": 1.0}, "group_mean", whitened=True)
+    assert same.advantages.tolist() == seen.advantages.tolist()
+
+
+def test_whitening_leaves_out_what_is_missing():
+    rows = [*completions([1.0, 0.0]), ScoredCompletion("p", {}, frozenset({"math/correct"}))]
+    seen = compute_advantages(rows, {"math/correct": 1.0}, "reinforce_plus_plus")
+    assert seen.advantages == pytest.approx([math.sqrt(0.5), -math.sqrt(0.5), 0.0])
+
+
+@pytest.mark.parametrize("normalise", sorted(set(NORMALISATIONS) - {"none"}))
+def test_one_completion_alone_has_no_advantage(normalise):
+    assert compute([0.7], normalise).advantages.tolist() == [0.0]
+
+
+def test_a_domain_weighs_as_it_says_and_the_rest_as_everywhere():
+    rows = [
+        *group_of({"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, name="p", domain="math"),
+        *group_of({"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, name="q", domain="code"),
+    ]
+    seen = compute_advantages(rows, {"a": 1.0, "b": 2.0}, "none", domain_weights={"math": {"a": 10.0}})
+    assert seen.rewards.tolist() == [12.0, 0.0, 3.0, 0.0]
+
+
+def test_a_domain_can_leave_a_component_out():
+    rows = [*group_of({"a": 1.0, "b": 0.0}, domain="math"), ScoredCompletion("p", {"a": 0.0}, frozenset({"b"}), "math")]
+    seen = compute_advantages(rows, {"a": 1.0, "b": 2.0}, "none", missing="fail", domain_weights={"math": {"b": 0.0}})
+    assert seen.rewards.tolist() == [1.0, 0.0]
+
+
+def test_groups_without_signal_are_dropped_on_demand_and_counted():
+    rows = [*completions([1.0, 1.0]), *completions([1.0, 0.0], "q"), ScoredCompletion("r", {}, frozenset({"math/correct"}))]
+    seen = compute_advantages(rows, {"math/correct": 1.0}, drop_zero_signal=True)
+    assert seen.kept.tolist() == [False, False, True, True, False]
+    assert (seen.zero_signal_groups, seen.filtered_groups, seen.dropped_groups, seen.dropped_completions) == (1, 1, 1, 1)
+    assert compute_advantages(rows, {"math/correct": 1.0}).filtered_groups == 0
+
+
+def test_named_advantages_are_those_of_each_component_alone():
+    rows = group_of({"a": 1.0, "b": 3.0}, {"a": 0.0, "b": 5.0})
+    seen = compute_advantages(rows, {"a": 5.0, "b": 0.0}, "group_mean")
+    assert seen.named == ({"a": 0.5, "b": -1.0}, {"a": -0.5, "b": 1.0})
+
+
+def test_named_advantages_leave_out_what_is_missing_and_what_is_not_kept():
+    rows = [
+        *group_of({"a": 1.0, "b": 3.0}, {"a": 0.0, "b": 5.0}, {"a": 0.5}),
+        ScoredCompletion("p", {"b": 9.0}, frozenset({"a"})),
+    ]
+    seen = compute_advantages(rows, {"a": 1.0}, "group_mean")
+    assert seen.named == ({"a": 0.5, "b": -1.0}, {"a": -0.5, "b": 1.0}, {"a": 0.0}, {})
+
+
+def test_named_advantages_are_whitened_where_the_whole_is():
+    rows = [*group_of({"a": 3.0}, {"a": 0.0}), *group_of({"a": 1.0}, {"a": 1.0}, name="q")]
+    seen = compute_advantages(rows, {"a": 1.0}, "reinforce_plus_plus")
+    assert [table["a"] for table in seen.named] == seen.advantages.tolist()
+
+
+def test_named_advantages_under_max_rl_have_no_negative_component():
+    rows = group_of({"a": 1.0, "b": -1.0}, {"a": 0.0, "b": 1.0})
+    assert compute_advantages(rows, {"a": 1.0}, "max_rl").named == ({"a": 1.0}, {"a": -1.0})
+
+
+def test_no_completions_are_no_advantages():
+    seen = compute_advantages([], {"a": 1.0}, "reinforce_plus_plus")
+    assert (len(seen.advantages), seen.groups, seen.named) == (0, 0, ())
+
+
+@given(rewards_of_groups)
+def test_whitened_advantages_have_mean_zero_and_spread_one(groups):
+    rows = [ScoredCompletion(g, {"r": float(r)}) for g, rewards in enumerate(groups) for r in rewards]
+    for normalise in ("reinforce_plus_plus", "reinforce_plus_plus_baseline"):
+        seen = compute_advantages(rows, {"r": 1.0}, normalise).advantages
+        assert seen.sum() == pytest.approx(0.0, abs=1e-9)
+        assert not seen.any() or seen.std(ddof=1) == pytest.approx(1.0)
+
+
+extreme = st.floats(-1e150, 1e150, allow_nan=False, allow_subnormal=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), extreme, extreme), min_size=1, max_size=12), st.booleans())
+def test_no_finite_score_makes_an_advantage_that_is_not(rows, whitened):
+    table = [ScoredCompletion(group, {"a": a, "b": b}) for group, a, b in rows]
+    for normalise in sorted(set(NORMALISATIONS) - {"max_rl"}):
+        for kind in ("weighted_sum", "normalise_first"):
+            seen = compute_advantages(table, {"a": 1.0, "b": -2.0}, normalise, whitened=whitened, combination=Combination(kind))
+            assert np.isfinite(seen.advantages).all(), (normalise, kind)
+            assert all(math.isfinite(value) for table in seen.named for value in table.values())
