@@ -30,6 +30,22 @@ RETRY_AFTER = "retry-after-ms"
 """Key of the trailing metadata that goes with RESOURCE_EXHAUSTED: whole milliseconds to wait before another try."""
 
 
+class UnknownAddressError(LookupError):
+    """A user's own scorer that nobody has said where it serves."""
+
+
 def address_of(service: str) -> str:
-    """`host:port` of a service: `ASSAY_<SERVICE>_ADDRESS`, or its default port on this machine."""
-    return os.environ.get(f"ASSAY_{service.upper()}_ADDRESS") or f"127.0.0.1:{PORTS[service]}"
+    """`host:port` of a service: `ASSAY_<SERVICE>_ADDRESS`, or its default port on this machine.
+
+    Raises UnknownAddressError for a service of no known port whose variable is not set.
+    """
+    variable = f"ASSAY_{service.upper()}_ADDRESS"
+    address = os.environ.get(variable)
+    if address:
+        return address
+    if service not in PORTS:
+        raise UnknownAddressError(
+            f"no address for {service!r}: {variable} is not set; start the services with "
+            f"`assay up --scorer {service}=PKG.MOD:CLASS`, or set it for the workers"
+        )
+    return f"127.0.0.1:{PORTS[service]}"

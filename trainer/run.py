@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from services.addresses import UnknownAddressError, address_of
 from services.client.channel import ServiceError
 from services.server.logs import configure_logs
 from trainer.advantages import MissingRewardError
@@ -38,6 +39,7 @@ NOT_WORTH_ANOTHER_ATTEMPT = (
     LossContractError,
     EngineConfigError,
     NotFiniteLossError,
+    UnknownAddressError,
 )
 MAY_PASS = (RolloutError, ServiceError, MissingRewardError, Superseded)
 
@@ -77,6 +79,8 @@ def _run(config: JobConfig, run_dir: Path, stop: StopRequest) -> int:
     configure_logs("trainer")
     disable_progress_bar()
     check_job(config)
+    for scorer in config.scorer_names():
+        address_of(scorer)  # one that nobody serves is told before the warm-up, not after it
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(config.job.seed)
     run = Run(config, run_dir, join_group(), progress_from_environment(), stop)

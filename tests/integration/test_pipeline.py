@@ -126,6 +126,15 @@ def test_a_weight_for_a_component_that_no_scorer_has_fails_the_job_at_once(clien
     assert "did you mean 'math/correctness'" in job.message
 
 
+def test_a_scorer_that_nobody_serves_fails_the_job_before_the_warm_up(client, make_job):
+    custom = {"unserved": "examples.scorers.brevity:Brevity"}
+    rewards = {"custom": custom, "scorers": {"math": ["math", "unserved"]}, "weights": {"unserved/short": 1.0}}
+    ended, metrics = finish(client, client.submit(make_job(("rewards", rewards))))
+    assert (ended.state, ended.attempts, metrics) == (JobState.FAILED, 1, {})
+    assert "ASSAY_UNSERVED_ADDRESS" in ended.message
+    assert "--scorer unserved=" in ended.message
+
+
 def test_a_data_line_with_a_check_that_nobody_knows_is_named(client, make_job, folder):
     row = {"id": "odd", "domain": "math", "prompt": "1 + 1 = ", "checks": {"golld": "2"}}
     (folder / "odd.jsonl").write_text(json.dumps(row))
