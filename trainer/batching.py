@@ -152,7 +152,7 @@ def _collate(samples: Sequence[Sample], facts: StepFacts, chunk: Sequence[int], 
     )
 
 
-_FIELDS = {"logprobs": "inference_logprobs", "ref_logprobs": "ref_logprobs", "teacher_logprobs": "teacher_logprobs"}
+_FIELDS = {"logprobs": "inference_logprobs", "ref_logprobs": "ref_logprobs"}
 
 
 def _flat(rows: Sequence[Sequence[float] | None]) -> Tensor | None:

@@ -11,11 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from trainer.combination import Combination, CombinationKind
+from trainer.losses.aggregation import AggregationKind
+from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.moving import is_moving
 from trainer.names import unknown_name
-from trainer.schedules import parse_schedule
+from trainer.normalisation import Normalisation
+from trainer.places import Arguments, Moves, Scheduled, check_controllers
 
 
 class JobFileError(ValueError):
@@ -25,14 +30,6 @@ class JobFileError(ValueError):
         self.problems = problems
         super().__init__("\n".join(problems))
 
-
-def _check_schedule(value: float | dict[str, Any]) -> float | dict[str, Any]:
-    parse_schedule(value)
-    return value
-
-
-Scheduled = Annotated[float | dict[str, Any], AfterValidator(_check_schedule)]
-"""A number, or a schedule as a table: `{ schedule = "linear", start = 0.0, end = 0.02, steps = 200 }`."""
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -58,6 +55,8 @@ class ModelSection(Section):
 
     path: str = Field(min_length=1)
     gradient_checkpointing: bool = False
+    teacher: Annotated[str, Field(min_length=1)] | None = None
+    """A frozen model with the same vocabulary, for terms that distil; every trainer process holds a copy."""
 
 
 class DataSection(Section):
@@ -95,8 +94,10 @@ class RewardsSection(Section):
 
     scorers: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(min_length=1)
     """Domain to scorer names."""
-    weights: dict[str, Scheduled] = Field(min_length=1)
+    weights: dict[str, Moves] = Field(min_length=1)
     """Component to weight; components without one are recorded and do not count."""
+    domain_weights: dict[str, dict[str, Moves]] = Field(default_factory=dict)
+    """Domain to the weights that differ there: `[rewards.domain_weights.code]`."""
     custom: dict[str, str] = Field(default_factory=dict)
     """Name to import path (`pkg.mod:Class`) of your own scorers, started beside the others."""
     missing: Literal["drop_sample", "drop_group", "fail"] = "drop_sample"
@@ -113,13 +114,51 @@ class RewardsSection(Section):
                     f"weights: {component!r} belongs to no scorer named in [rewards.scorers]; a component is"
                     f" 'scorer/name', scorers here: {', '.join(sorted(named))}"
                 )
+        for domain, weights in self.domain_weights.items():
+            if domain not in self.scorers:
+                raise ValueError(f"domain_weights: {unknown_name(domain, sorted(self.scorers))}")
+            for component in weights:
+                if component.split("/")[0] not in self.scorers[domain]:
+                    raise ValueError(
+                        f"domain_weights.{domain}: {component!r} belongs to no scorer of that domain:"
+                        f" {', '.join(self.scorers[domain])}"
+                    )
         return self
+
+    def weighted(self) -> list[str]:
+        """Every component with a weight, everywhere or in a domain."""
+        return list(dict.fromkeys([*self.weights, *(name for each in self.domain_weights.values() for name in each)]))
 
 
 class AdvantageSection(Section):
-    """`[advantage]`: from rewards to advantages within the group of one prompt."""
+    """`[advantage]`: from rewards to advantages."""
 
-    normalise: Literal["group_mean_std", "group_mean", "none"] = "group_mean_std"
+    estimator: Literal["group", "gae"] = "group"
+    """`group` compares the completions of one prompt; `gae` compares each token with what a value head expected."""
+    gamma: Fraction = 1.0
+    """Discount of a reward for each token until it; of `gae`."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """0 trusts the value head (least variance), 1 the reward (no bias); of `gae`."""
+
+    normalise: Normalisation = "group_mean_std"
+    combine: CombinationKind = "weighted_sum"
+    gates: list[str] = Field(default_factory=list)
+    """Components that multiply the weighted sum of the others, for `combine = "gated"`."""
+    order: list[str] = Field(default_factory=list)
+    """Weighted components from the most important on, for `combine = "lexicographic"`."""
+    whiten: bool = False
+    """Whether the advantages of a whole step get mean 0 and spread 1 after they were normalised."""
+    drop_zero_signal: bool = False
+    """Whether groups whose advantages are all 0 are left out of the step, also for the terms that use none."""
+
+    @model_validator(mode="after")
+    def _combination_is_whole(self) -> AdvantageSection:
+        self.combination()
+        return self
+
+    def combination(self) -> Combination:
+        """How components are combined. Raises ValueError."""
+        return Combination(self.combine, tuple(self.gates), tuple(self.order))
 
 
 class TermSection(Section):
@@ -128,14 +167,19 @@ class TermSection(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     type: str | None = None
     path: str | None = None
-    weight: Scheduled = 1.0
-    aggregation: Literal["token_mean", "sequence_mean", "sequence_sum", "sum"] = "token_mean"
+    weight: Moves = 1.0
+    aggregation: AggregationKind | None = None
+    """What the term is divided by; each type has its own default."""
     aggregation_constant: Annotated[float, Field(gt=0)] = 1.0
     """Divides `sequence_sum`, and nothing else: the longest completion makes it Dr.GRPO's."""
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Numbers may be schedules."""
-    needs: list[Literal["ref_logprobs", "entropy"]] = Field(default_factory=list)
+    kwargs: Arguments = Field(default_factory=dict)
+    """Numbers may be schedules or controllers."""
+    needs: list[str] = Field(default_factory=list)
     """What your own function reads beside the behaviour policy's log-probabilities and the advantages."""
+    scope: Scope | None = None
+    """What your own function is called with: one sequence (the default), the two of a pair, or the list of a group."""
+    non_negative: bool = False
+    """Your word that your own function is never below 0, as some controllers ask; built-in terms know it themselves."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TermSection:
@@ -143,7 +187,13 @@ class TermSection(Section):
             raise ValueError("give either type (a built-in term) or path (your own function), and not both")
         if self.type is not None and self.type not in BUILT_IN_TERMS:
             raise ValueError(f"type: {unknown_name(self.type, sorted(BUILT_IN_TERMS))}")
+        if self.type is not None and self.non_negative:
+            raise ValueError(f"non_negative is for your own functions; {self.type!r} knows it itself")
         return self
+
+    def is_non_negative(self) -> bool:
+        """Whether the term is never below 0."""
+        return self.non_negative if self.type is None else BUILT_IN_TERMS[self.type].non_negative
 
 
 class LossSection(Section):
@@ -151,8 +201,14 @@ class LossSection(Section):
 
     terms: list[TermSection] = Field(default_factory=list)
     path: str | None = None
-    kwargs: dict[str, Any] = Field(default_factory=dict)
+    kwargs: Arguments = Field(default_factory=dict)
     not_finite: Literal["raise", "skip_step"] = "raise"
+    combination: Literal["sum", "pcgrad"] = "sum"
+    """How the terms' gradients become one; `pcgrad` projects conflicts out, and runs the policy twice a step."""
+    segment_ends: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """Texts after which a segment of a completion ends, for terms that look at segments: `[". ", "\\n"]`."""
+    parameter_cosines_every: int = Field(default=0, ge=0)
+    """Steps between two comparisons of the terms' gradients with respect to all parameters; 0 is never."""
 
     @model_validator(mode="after")
     def _terms_or_path(self) -> LossSection:
@@ -180,6 +236,8 @@ class OptimSection(Section):
 
     steps: int = Field(ge=0)
     learning_rate: Scheduled
+    learning_rate_factor: Moves = 1.0
+    """Multiplies the learning rate: the place for a controller."""
     betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), strict=False)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
@@ -237,6 +295,45 @@ class JobConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _advantage_fits_rewards(self) -> JobConfig:
+        named = {scorer for scorers in self.rewards.scorers.values() for scorer in scorers}
+        weighted = self.rewards.weighted()
+        for gate in self.advantage.gates:
+            if gate in weighted:
+                raise ValueError(f"advantage.gates: {gate!r} has a weight too; a gate multiplies: take its weight away")
+            if gate.split("/")[0] not in named:
+                raise ValueError(f"advantage.gates: {gate!r} belongs to no scorer of [rewards.scorers]")
+        if self.advantage.order and set(self.advantage.order) != set(weighted):
+            raise ValueError(
+                f"advantage.order must name the components that have weights and no others: {', '.join(weighted)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _controllers_fit(self) -> JobConfig:
+        terms = self.loss.all_terms()
+        check_controllers(
+            self.places(),
+            terms=[term.name for term in terms],
+            non_negative=[term.name for term in terms if term.is_non_negative()],
+            scorers=self.scorer_names(),
+        )
+        return self
+
+    def places(self) -> dict[str, Any]:
+        """What is written wherever a number may move, by place: see `trainer.places`."""
+        found: dict[str, Any] = {}
+        for term in self.loss.all_terms():
+            found[f"terms.{term.name}.weight"] = term.weight
+            found |= {f"terms.{term.name}.kwargs.{k}": v for k, v in term.kwargs.items() if is_moving(v)}
+        found |= {f"rewards.{name}": weight for name, weight in self.rewards.weights.items()}
+        for domain, weights in self.rewards.domain_weights.items():
+            found |= {f"rewards.{domain}.{name}": weight for name, weight in weights.items()}
+        found["optim.learning_rate"] = self.optim.learning_rate
+        found["optim.learning_rate_factor"] = self.optim.learning_rate_factor
+        return found
+
     def total_steps(self) -> int:
         """Optimizer steps of the warm-up and of RL together."""
         return self.optim.steps + (self.warmup.steps if self.warmup else 0)
@@ -289,7 +386,9 @@ def _absolute(config: JobConfig, base: Path) -> JobConfig:
         return None if path is None else str((base / path).resolve())
 
     data = config.data.model_copy(update={"train": resolve(config.data.train), "heldout": resolve(config.data.heldout)})
-    model = config.model.model_copy(update={"path": resolve(config.model.path)})
+    model = config.model.model_copy(
+        update={"path": resolve(config.model.path), "teacher": resolve(config.model.teacher)}
+    )
     warmup = config.warmup and config.warmup.model_copy(update={"path": resolve(config.warmup.path)})
     return config.model_copy(update={"data": data, "model": model, "warmup": warmup})
 

@@ -17,7 +17,7 @@ from trainer.sampler import Sampler
 from trainer.saves import Saves
 from trainer.schedules import parse_schedule
 from trainer.steps import make_step
-from trainer.terms import engine_config, make_composite
+from trainer.assembly import engine_config, make_composite
 
 
 def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:

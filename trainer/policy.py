@@ -30,7 +30,8 @@ class ModelError(ValueError):
 Scores = dict[str, Tensor]
 """What the policy gives for M tokens: fields of `PackedBatch` by name, each `[M]`; `trainer_logprobs` always."""
 
-DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon")
+DIVERGENCES = frozenset({"forward_kl", "reverse_kl", "jensen_shannon"})
+OF_THE_TEACHER = DIVERGENCES | {"teacher_logprobs"}
 
 
 class ScoringHead(nn.Linear):
@@ -84,6 +85,8 @@ class ScoringHead(nn.Linear):
             from trainer.losses.divergence import divergences
 
             scores |= divergences(logits, guide, [name for name in names if name in DIVERGENCES])
+            if "teacher_logprobs" in names:
+                scores["teacher_logprobs"] = guide.float().log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
         if "mean_logprobs" in names:
             from trainer.losses.divergence import mean_logprobs
 
@@ -105,7 +108,7 @@ class Policy(nn.Module):
         """Turns dropout off: it would make the ratio to the behaviour policy noise.
 
         value_head: estimate the return from each token on, by a projection of the last hidden states that begins at 0.
-        teacher: a frozen model with the same vocabulary, for divergences over the whole of it.
+        teacher: a frozen model with the same vocabulary, for its log-probabilities and for divergences over all of them.
         Raises ModelError for a model whose logits are more than a projection of its last hidden states.
         """
         super().__init__()
@@ -127,7 +130,7 @@ class Policy(nn.Module):
         """Log-probabilities of the completion tokens and what else is wanted, in nats, `[M]` each.
 
         wanted: names of `PackedBatch` fields: `entropy`, `mean_logprobs`, with a value head `values`, with a teacher
-            `forward_kl`, `reverse_kl`, `jensen_shannon`. Others are not the policy's to give and are passed over.
+            `teacher_logprobs`, `forward_kl`, `reverse_kl`, `jensen_shannon`. Others are not the policy's to give and are passed over.
         In float32 or better whatever the model's precision. The batch must be on the model's device.
         """
         rows, columns = batch.known.sequence_index, batch.position
@@ -135,13 +138,13 @@ class Policy(nn.Module):
         states = _last_states(self.model, batch)[rows, columns - 1]
         names = wanted & {"entropy", "mean_logprobs"}
         teacher = None
-        if self._teacher and wanted & set(DIVERGENCES):
+        if self._teacher and wanted & OF_THE_TEACHER:
             guide: Any = self._teacher[0]
             guide.to(states.device)
             with torch.no_grad():
                 guide_states = _last_states(guide, batch)[rows, columns - 1]
             teacher = (guide_states, guide.get_output_embeddings())
-            names |= wanted & set(DIVERGENCES)
+            names |= wanted & OF_THE_TEACHER
         head = cast(ScoringHead, self.model.get_output_embeddings())
         scores = head(states, batch.input_ids[rows, columns], names, teacher)
         if self.value_head is not None and "values" in wanted:

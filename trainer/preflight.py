@@ -91,6 +91,6 @@ def _data_problems(config: JobConfig) -> list[str]:
 
 
 def _term_problems(config: JobConfig) -> list[str]:
-    from trainer.terms import probe_terms
+    from trainer.assembly import probe_terms
 
     return probe_terms(config)

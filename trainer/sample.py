@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-LOGPROBS = ("logprobs", "ref_logprobs", "teacher_logprobs")
+LOGPROBS = ("logprobs", "ref_logprobs")
 """Fields of `Sample` with a number for each completion token."""
 
 
@@ -27,8 +27,6 @@ class Sample:
     ref_logprobs: Sequence[float] | None = None
     """Of the reference policy."""
     advantage: float | None = None
-    teacher_logprobs: Sequence[float] | None = None
-    """Of the teacher."""
     group: int | None = None
     """Which prompt it answers; samples of one group are compared with each other."""
     reward: float | None = None

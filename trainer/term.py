@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from trainer.losses.aggregation import KINDS_OF_SCOPE, Aggregation
+from trainer.losses.aggregation import KINDS_OF_SCOPE, Aggregation, AggregationKind
 from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.losses.term import BuiltInTerm, StatisticsFunction, TermFunction
@@ -56,13 +56,14 @@ def make_term(
     path: str | None = None,
     weight: float | Mapping[str, Any] | Schedule = 1.0,
     kwargs: Mapping[str, Any] | None = None,
-    aggregation: Aggregation | None = None,
+    aggregation: AggregationKind | Aggregation | None = None,
+    constant: float = 1.0,
     needs: Sequence[str] = (),
     scope: Scope | None = None,
 ) -> Term:
     """A term from what a job file says: a built-in `type`, or the import `path` of a user's function.
 
-    `needs` and `scope` are for user functions: what they read, and what they are called with. Raises TermError, and
+    `constant` belongs to the aggregation `sequence_sum`. `needs` and `scope` are for user functions: what they read, and what they are called with. Raises TermError, and
     LossPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
     """
     if (type is None) == (path is None):
@@ -81,7 +82,8 @@ def make_term(
     _check_kwargs(
         name, user_function or built_in.function, parsed, leading=2 if built_in.scope == "pair" and path else 1
     )
-    aggregation = aggregation or Aggregation(built_in.aggregation)
+    if not isinstance(aggregation, Aggregation):
+        aggregation = Aggregation(aggregation or built_in.aggregation, constant)
     if aggregation.kind not in KINDS_OF_SCOPE[built_in.scope]:
         raise TermError(
             f"term {name!r}: aggregation {aggregation.kind!r} does not fit a term of {built_in.scope} scope; it takes"

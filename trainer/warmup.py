@@ -18,7 +18,7 @@ from trainer.run import Run
 from trainer.sample import Sample
 from trainer.saves import Saves
 from trainer.term import make_term
-from trainer.terms import engine_config
+from trainer.assembly import engine_config
 
 
 def warm_up(run: Run) -> Path:

@@ -1,0 +1,100 @@
+"""The job file's sections as the objects that train: the composite, the engine's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainer.composite import Composite
+from trainer.config import JobConfig, TermSection
+from trainer.losses.user import LossPathError
+from trainer.term import TermError, make_term
+
+if TYPE_CHECKING:
+    from trainer.engine_config import EngineConfig
+    from trainer.term import Term
+
+
+def make_composite(config: JobConfig) -> Composite:
+    """The composite of the job. Raises TermError, LossPathError."""
+    return Composite(
+        [_term(section) for section in config.loss.all_terms()], config.loss.combination, seed=config.job.seed
+    )
+
+
+def probe_terms(config: JobConfig) -> list[str]:
+    """A line for each term that cannot be made, that this job cannot feed, or that synthetic tensors show to be no loss."""
+    from trainer.probe import probe_term
+
+    problems: list[str] = []
+    terms: list[Term] = []
+    for section in config.loss.all_terms():
+        try:
+            term = _term(section)
+        except (TermError, LossPathError, ValueError) as error:
+            problems.append(f"loss.terms: {error}")
+            continue
+        terms.append(term)
+        problems += [f"loss.terms: {problem}" for problem in [*_unfed(config, term), *probe_term(term, config.optim.steps)]]
+    return [*problems, *_together(config, terms)]
+
+
+def engine_config(config: JobConfig) -> EngineConfig:
+    """The engine's settings from `[deepspeed]`, `[optim]` and `[loss]`."""
+    from trainer.engine_config import EngineConfig
+
+    return EngineConfig(
+        zero_stage=config.deepspeed.zero_stage,
+        dtype=config.deepspeed.dtype,
+        betas=config.optim.betas,
+        weight_decay=config.optim.weight_decay,
+        gradient_clipping=config.optim.gradient_clipping,
+        not_finite=config.loss.not_finite,
+        parameter_cosines_every=config.loss.parameter_cosines_every,
+        overrides=config.deepspeed.config,
+    )
+
+
+def _term(section: TermSection) -> Term:
+    return make_term(
+        section.name,
+        type=section.type,
+        path=section.path,
+        weight=section.weight,
+        kwargs=section.kwargs,
+        aggregation=section.aggregation,
+        constant=section.aggregation_constant,
+        needs=section.needs,
+        scope=section.scope,
+    )
+
+
+def _unfed(config: JobConfig, term: Term) -> list[str]:
+    """What the term reads and this job does not have."""
+    where = f"term {term.name!r}: needs"
+    problems = []
+    teacher = term.needs & {"teacher_logprobs", "forward_kl", "reverse_kl", "jensen_shannon"}
+    if teacher and config.model.teacher is None:
+        problems.append(f"{where} a teacher: name a model directory with the same vocabulary as [model] teacher")
+    if "segment_index" in term.needs and not config.loss.segment_ends:
+        problems.append(f"{where} segments: say where they end, such as [loss] segment_ends = [\". \", \"\\n\"]")
+    if "returns" in term.needs and config.advantage.estimator != "gae":
+        problems.append(f"{where} returns: set [advantage] estimator = \"gae\"")
+    if term.scope != "sequence" and config.rollout.samples_per_prompt < 2:
+        problems.append(f"{where} {term.scope}s: set [rollout] samples_per_prompt to 2 or more")
+    return problems
+
+
+def _together(config: JobConfig, terms: Sequence[Term]) -> list[str]:
+    """What the terms and settings of the job cannot be together."""
+    problems = []
+    steps = range(0, config.optim.steps, max(1, config.optim.steps // 1000))
+    if terms and steps and all(term.weight(step, config.optim.steps) == 0 for term in terms for step in steps):
+        problems.append("loss.terms: every weight is 0 at every step, so nothing would be trained")
+    if config.loss.combination == "pcgrad" and len(terms) < 2:
+        problems.append("loss.combination: 'pcgrad' removes conflicts between terms, and there is only one; use 'sum'")
+    if config.loss.parameter_cosines_every and config.deepspeed.zero_stage == 3:
+        problems.append(
+            "loss.parameter_cosines_every: ZeRO 3 holds no whole parameters; set it to 0, or deepspeed.zero_stage to 2"
+        )
+    return problems
