@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ VOCABULARY = 3
 LONGEST = 3
 
 
-def batch_of(logprobs, lengths=None, *, dtype=torch.float64, **tensors):
+def batch_of(logprobs, lengths=None, *, dtype: Any = torch.float64, **tensors):
     """A batch of sequences of the given lengths, one by default; token tensors are lists of numbers."""
     lengths = torch.tensor([len(logprobs)] if lengths is None else lengths, dtype=torch.int64)
     whole = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}

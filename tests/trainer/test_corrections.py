@@ -57,5 +57,5 @@ def test_bounds_that_make_no_sense_are_refused(kwargs, said):
 
 
 def test_a_ratio_against_the_behaviour_policy_is_not_corrected_twice():
-    with pytest.raises(ValueError, match="'token_tis' needs anchor = 'old'.*twice"):
+    with pytest.raises(ValueError, match=r"'token_tis' needs anchor = 'old'.*twice"):
         grpo(batch(), correction="token_tis")

@@ -89,7 +89,7 @@ def position_kl(texts, reference, forward):
 
 def reached(texts):
     """How likely a text passes through each prefix."""
-    table = {text: p for text, p in zip(TEXTS, texts.probabilities().tolist(), strict=True)}
+    table = dict(zip(TEXTS, texts.probabilities().tolist(), strict=True))
     through = [sum(p for text, p in table.items() if text[: len(f)] == f and len(text) > len(f)) for f in PREFIXES]
     return torch.tensor(through, dtype=torch.float64)
 
