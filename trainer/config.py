@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.combination import Combination, CombinationKind
+from trainer.job_problems import describe
 from trainer.losses.aggregation import AggregationKind
 from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
@@ -348,7 +349,7 @@ def parse_job(tree: dict[str, Any], base: Path | None = None) -> JobConfig:
     try:
         config = JobConfig.model_validate(tree)
     except ValidationError as error:
-        raise JobFileError([_describe(problem) for problem in error.errors()]) from None
+        raise JobFileError([describe(problem, JobConfig) for problem in error.errors()]) from None
     return _absolute(config, base) if base is not None else config
 
 
@@ -391,32 +392,3 @@ def _absolute(config: JobConfig, base: Path) -> JobConfig:
     )
     warmup = config.warmup and config.warmup.model_copy(update={"path": resolve(config.warmup.path)})
     return config.model_copy(update={"data": data, "model": model, "warmup": warmup})
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = JobConfig
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not found:
-            return []
-        model = found[0]
-    return list(model.model_fields)
-
-
-def _describe(problem: Any) -> str:
-    location = problem["loc"]
-    # Pydantic adds the branch of a union (`float`, `dict[str,any]`) to the place of an error; users did not write it.
-    parts = [p for p in location if isinstance(p, int) or (p.isidentifier() and p not in ("float", "int")) or "/" in p]
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "job file"
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: {unknown_name(location[-1], _fields_at(location[:-1]))}"
-    if problem["type"] == "missing":
-        return f"{where}: is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem.get("input")
-    shown = f" (got {value!r})" if isinstance(value, (str, int, float, bool)) and len(repr(value)) < 80 else ""
-    return f"{where}: {message}{shown}"

@@ -1,4 +1,4 @@
-"""What only a look at the disk or an import can tell of a job: its model, its data, its loss terms.
+"""What only a look at the disk or an import can tell of a job: its model, its data, its schedules, its loss terms.
 
 The command line asks before it submits, the trainer before it loads a model. All problems are told at once.
 """
@@ -12,15 +12,17 @@ from pathlib import Path
 from services.verdicts import Component
 from trainer.config import JobConfig, JobFileError
 from trainer.data import DataError, read_demonstrations, read_prompts
+from trainer.moving import moving_range, parse_moving
 from trainer.names import unknown_name
+from trainer.schedule_shapes import ScheduleError
 
 
 def check_job(config: JobConfig) -> None:
-    """Raises JobFileError with every problem of the model's folder, the data sets and the loss terms.
+    """Raises JobFileError with every problem of the model's folder, the data sets, the schedules and the loss terms.
 
     Imports torch only if nothing else is wrong, and never loads the model.
     """
-    problems = [*_model_problems(config), *_data_problems(config)]
+    problems = [*_model_problems(config), *_data_problems(config), *_schedule_problems(config)]
     if not problems:
         problems = _term_problems(config)
     if problems:
@@ -28,18 +30,11 @@ def check_job(config: JobConfig) -> None:
 
 
 def check_components(config: JobConfig, components: Mapping[str, Component]) -> None:
-    """Raises JobFileError where a weight or a measure names a component that no scorer has, or rewards the worse end.
+    """Raises JobFileError where a component is named that no scorer has, or is used as its range does not allow.
 
     components: every component of the job's scorers, by name, as the services describe them.
     """
-    problems = []
-    for name, weight in config.rewards.weights.items():
-        if name not in components:
-            problems.append(f"rewards.weights: {unknown_name(name, sorted(components))}")
-        elif not components[name].higher_is_better and _largest(weight) > 0:
-            problems.append(
-                f"rewards.weights: {name!r} is better when it is lower, so its weight is negative or 0, not {weight!r}"
-            )
+    problems = [*_weight_problems(config, components), *_advantage_problems(config, components)]
     problems += [
         f"evaluation.accuracy.{domain}: {unknown_name(name, sorted(components))}"
         for domain, name in config.evaluation.accuracy.items()
@@ -49,13 +44,62 @@ def check_components(config: JobConfig, components: Mapping[str, Component]) -> 
         raise JobFileError(problems)
 
 
-def _largest(weight: object) -> float:
-    """The largest number in a scheduled weight: every schedule stays between its own numbers."""
-    if isinstance(weight, Mapping):
-        if "phases" in weight or "points" in weight:
-            return max(pair[1] for pair in weight.get("phases", weight.get("points")))
-        return max(float(weight[key]) for key in ("start", "end", "value") if key in weight)
-    return float(weight)  # pyright: ignore[reportArgumentType]
+def _weight_problems(config: JobConfig, components: Mapping[str, Component]) -> list[str]:
+    problems = []
+    for field, name, weight in _weights(config):
+        if name not in components:
+            problems.append(f"{field}: {unknown_name(name, sorted(components))}")
+            continue
+        lowest, highest = moving_range(parse_moving(weight), config.optim.steps)
+        if not components[name].higher_is_better and highest > 0:
+            problems.append(
+                f"{field}: {name!r} is better when it is lower, so its weight is negative or 0, not {weight!r}"
+            )
+        if lowest < 0 and config.advantage.combine == "gated":
+            problems.append(
+                f"{field}: {name!r} has the weight {weight!r}, and a gate that fails turns a loss into 0, which is a gain;"
+                " under combine = 'gated' weights are 0 or more: make the component a gate, or take 'normalise_first'"
+            )
+    return problems
+
+
+def _advantage_problems(config: JobConfig, components: Mapping[str, Component]) -> list[str]:
+    problems = []
+    for gate in config.advantage.gates:
+        if gate not in components:
+            problems.append(f"advantage.gates: {unknown_name(gate, sorted(components))}")
+        elif components[gate].low < 0 or not components[gate].higher_is_better:
+            problems.append(f"advantage.gates: {gate!r} must be 0 or more, and better when it is higher, to open a gate")
+    if config.advantage.normalise == "max_rl":
+        for field, name, weight in _weights(config):
+            is_negative = moving_range(parse_moving(weight), config.optim.steps)[0] < 0
+            if is_negative or (name in components and components[name].low < 0):
+                problems.append(
+                    f"{field}: {name!r} can make a reward negative, and normalise = 'max_rl' divides by the mean reward;"
+                    " it takes components and weights of 0 or more: take 'group_mean'"
+                )
+    return problems
+
+
+def _weights(config: JobConfig) -> list[tuple[str, str, float | dict]]:
+    """Field, component and what is written, for every weight of the rewards."""
+    everywhere = [("rewards.weights", name, weight) for name, weight in config.rewards.weights.items()]
+    return everywhere + [
+        (f"rewards.domain_weights.{domain}", name, weight)
+        for domain, weights in config.rewards.domain_weights.items()
+        for name, weight in weights.items()
+    ]
+
+
+def _schedule_problems(config: JobConfig) -> list[str]:
+    """A line for each schedule that cannot be had or is not finite at some step; imports those of the user."""
+    problems = []
+    for place, value in config.places().items() if config.optim.steps else ():
+        try:
+            moving_range(parse_moving(value), config.optim.steps)
+        except ScheduleError as error:
+            problems.append(f"{place}: {error}")
+    return problems
 
 
 def _model_problems(config: JobConfig) -> list[str]:

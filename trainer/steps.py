@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from services.experience import ScoredGroup
 from services.rollout.engine import FinishReason
-from trainer.advantages import Advantages, MissingPolicy, Normalisation, ScoredCompletion, compute_advantages
+from trainer.advantages import (
+    NO_DOMAIN_WEIGHTS,
+    Advantages,
+    MissingPolicy,
+    ScoredCompletion,
+    compute_advantages,
+)
+from trainer.combination import Combination
+from trainer.normalisation import Normalisation
 from trainer.sample import Sample
 
 
@@ -25,26 +33,38 @@ def make_step(
     normalise: Normalisation,
     missing: MissingPolicy,
     policy_version: int,
+    *,
+    combination: Combination | None = None,
+    whitened: bool = False,
+    drop_zero_signal: bool = False,
+    domain_weights: Mapping[str, Mapping[str, float]] = NO_DOMAIN_WEIGHTS,
 ) -> Step:
     """Samples for every completion that has its rewards. A completion without tokens teaches nothing and is left out.
 
-    weights: component to its weight at this step.
-    policy_version: that of the trainer, from which staleness is counted.
+    policy_version: that of the trainer, from which staleness is counted. The rest is for `compute_advantages`; weights are
+    those of this step.
     Raises MissingRewardError, and ValueError where no completion has any of the weighted components.
     """
+    combination = combination or Combination()
     flat = [(place, group, scored) for place, group in enumerate(groups) for scored in group.completions]
+    names = {*weights, *combination.gates, *(name for each in domain_weights.values() for name in each)}
     result = compute_advantages(
         [
             ScoredCompletion(
                 group=place,
                 components=scored.components,
-                missing=frozenset(name for name in weights if name.split("/")[0] in scored.missing),
+                missing=frozenset(name for name in names if name.split("/")[0] in scored.missing),
+                domain=group.domain,
             )
-            for place, _, scored in flat
+            for place, group, scored in flat
         ],
         weights,
         normalise,
         missing,
+        combination=combination,
+        whitened=whitened,
+        drop_zero_signal=drop_zero_signal,
+        domain_weights=domain_weights,
     )
     samples = tuple(
         Sample(
@@ -52,10 +72,15 @@ def make_step(
             completion_ids=scored.completion.token_ids,
             logprobs=scored.completion.logprobs,
             ref_logprobs=scored.ref_logprobs or None,
-            advantage=float(advantage),
+            advantage=float(result.advantages[row]),
+            group=place,
+            reward=float(result.rewards[row]),
+            domain=group.domain,
+            components=scored.components,
+            component_advantages=result.named[row],
         )
-        for (_, group, scored), advantage, kept in zip(flat, result.advantages, result.kept, strict=True)
-        if kept and scored.completion.token_ids
+        for row, (place, group, scored) in enumerate(flat)
+        if result.kept[row] and scored.completion.token_ids
     )
     return Step(samples, _metrics(groups, result, policy_version))
 
@@ -82,6 +107,7 @@ def _metrics(groups: Sequence[ScoredGroup], result: Advantages, policy_version: 
         "rollout/staleness": float(policy_version - oldest),
         "group/count": float(result.groups),
         "group/zero_signal": float(result.zero_signal_groups),
+        "group/filtered": float(result.filtered_groups),
         "group/dropped": float(result.dropped_groups),
         "group/dropped_completions": float(result.dropped_completions),
     }
