@@ -52,7 +52,7 @@ def measure(
                 missing += 1
     flat = [answer for answers in right.values() for answer in answers]
     return Accuracy(
-        overall=sum(flat) / len(flat) if flat else 0.0,
+        overall=sum(flat) / len(flat) if flat else None,
         by_domain={domain: sum(answers) / len(answers) for domain, answers in sorted(right.items())},
         scored=len(flat),
         missing=missing,

@@ -22,8 +22,10 @@ PANELS = (
 class Accuracy:
     """Greedy accuracy on held-out prompts. What could not be scored is counted apart and is in no ratio."""
 
-    overall: float
+    overall: float | None
+    """None where nothing could be scored."""
     by_domain: Mapping[str, float]
+    """Domains of which something could be scored."""
     scored: int
     missing: int
 

@@ -1,7 +1,9 @@
 """The command line: help a newcomer can use, refusals with exit code 2, scores of a real service."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from services.jobs.job import Job, JobState
+from trainer.cli.display import print_summary
 from trainer.cli.jobs import print_jobs, state_line
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +72,22 @@ def test_ids_and_messages_of_jobs_are_whole_on_a_narrow_screen(capsys, monkeypat
     assert first.endswith(message)
     assert second.index("queued") == first.index("failed") == header.index("state")
     assert message in Text.from_markup(state_line(failed)).plain
+
+
+def test_a_domain_without_a_score_is_shown_as_such_at_the_end(tmp_path):
+    console = Console(width=100, file=io.StringIO())
+    before = {"overall": 0.5, "by_domain": {"code": 0.25, "math": 0.75}, "scored": 8, "missing": 0}
+    after = {"overall": None, "by_domain": {}, "scored": 0, "missing": 8}
+    files = dict.fromkeys(("model", "checkpoint", "curves"), "")
+    print_summary(console, {"accuracy_before": before, "accuracy_after": after, "calls": {}, "seconds": {}, **files}, tmp_path)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert re.findall(r"(\w+) +│ +(.*?) +│ +(.*?) +│", text) == [
+        ("code", "25.0%", "no score"),
+        ("math", "75.0%", "no score"),
+        ("overall", "50.0%", "no score"),
+    ]
+    assert "in no ratio: 0 before, 8 after" in text
 
 
 def test_a_job_service_that_is_away_is_named():

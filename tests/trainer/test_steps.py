@@ -85,3 +85,9 @@ def test_accuracy_counts_what_is_missing_apart():
     accuracy = measure(groups, {"math": "math/correctness", "talk": "safety/toxicity"}, components)
     assert accuracy.by_domain == {"math": 0.5, "talk": 1.0}
     assert (accuracy.overall, accuracy.scored, accuracy.missing) == (pytest.approx(2 / 3), 3, 1)
+
+
+def test_accuracy_of_what_could_not_be_scored_is_no_number():
+    components = {"math/correctness": Component("math/correctness", "")}
+    accuracy = measure([group(scored(missing=("math",)))], {"math": "math/correctness"}, components)
+    assert (accuracy.overall, accuracy.by_domain, accuracy.scored, accuracy.missing) == (None, {}, 0, 1)

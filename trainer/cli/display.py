@@ -86,8 +86,10 @@ def print_summary(console: Console, summary: Mapping[str, Any], run_dir: Path) -
             table.add_column(column, justify="left" if column == "domain" else "right")
         rows = {**before["by_domain"], "overall": before["overall"]}
         ends = {**after["by_domain"], "overall": after["overall"]}
-        for name, start in rows.items():
-            table.add_row(name, f"{start:.1%}", f"{ends[name]:.1%}", f"{100 * (ends[name] - start):+.1f} points")
+        for name in [*sorted({*before["by_domain"], *after["by_domain"]}), "overall"]:
+            start, end = rows.get(name), ends.get(name)
+            change = "" if start is None or end is None else f"{100 * (end - start):+.1f} points"
+            table.add_row(name, *("no score" if share is None else f"{share:.1%}" for share in (start, end)), change)
         console.print(table)
         if before["missing"] or after["missing"]:
             console.print(f"without a score, and in no ratio: {before['missing']} before, {after['missing']} after")
