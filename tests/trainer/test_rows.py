@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from services.verdicts import ErrorReason, Item, ItemError
-from trainer.cli.rows import Columns, read_rows
+from services.verdicts import Component, ErrorReason, Item, ItemError, Verdict
+from trainer.cli.rows import Columns, Row, read_rows
+from trainer.cli.score import Tally
 
 
 def rows(tmp_path, *lines, columns=None, keys=("gold",)):
@@ -40,6 +41,7 @@ def test_one_response_for_every_row(tmp_path):
         (b"{not json", "line 2 is not JSON"),
         (b"\xff\xfe", "line 2 is not UTF-8"),
         (b"[1]", "list, not an object"),
+        (b'{"id": "\\ud800", "response": "r"}', "line 2 holds a lone surrogate"),
         ({"prompt": "p", "text": "r"}, "column 'response' is missing; it must be a text (--response names it; columns here: prompt, text)"),
         ({"prompt": "p", "response": 3}, "column 'response' is a int"),
         ({"prompt": None, "response": "r"}, "column 'prompt' is a NoneType"),
@@ -53,6 +55,13 @@ def test_a_bad_row_is_an_error_and_the_others_stay(tmp_path, line, part):
     assert isinstance(second.item, ItemError)
     assert second.item.reason is ErrorReason.INVALID_ITEM
     assert part in second.item.message
+
+
+def test_a_verdict_without_the_main_component_agrees_with_nothing():
+    tally = Tally(Component("math/correctness", ""))
+    for expected in (True, False):
+        tally.add(Row("a", 1, Item("1", "", "r"), expected), Verdict({"math/format": 1.0}))
+    assert (tally.compared, len(tally.disagreed)) == (2, 2)
 
 
 def test_a_missing_check_column_is_named(tmp_path):

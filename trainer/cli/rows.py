@@ -48,6 +48,10 @@ def _row(line: bytes, number: int, columns: Columns, check_keys: Sequence[str]) 
     name = f"line {number}"
     try:
         values = json.loads(line)
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        problem = f"line {number} holds a lone surrogate (half of a \\ud83d\\ude00), which is no text"
+        return Row(name, number, ItemError(ErrorReason.INVALID_ITEM, problem), None)
     except (ValueError, RecursionError) as error:
         kind = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
         return Row(name, number, ItemError(ErrorReason.INVALID_ITEM, f"line {number} is not {kind}"), None)

@@ -53,9 +53,9 @@ class Tally:
 
     def is_best(self, outcome: Outcome) -> bool | None:
         """Whether the main component is at its best; None where there is no score to say so."""
-        if isinstance(outcome, ItemError):
+        if isinstance(outcome, ItemError) or self.main.name not in outcome.components:
             return None
-        return outcome.components.get(self.main.name) == (self.main.high if self.main.higher_is_better else self.main.low)
+        return outcome.components[self.main.name] == (self.main.high if self.main.higher_is_better else self.main.low)
 
     def means(self) -> dict[str, float]:
         return {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
