@@ -106,7 +106,8 @@ class Child:
     def plan_restart(self, how: str) -> None:
         """After a death: notes it, also in the log, and sets the pause, which grows with deaths in quick succession."""
         self.last_end = how
-        with self.log.open("a", encoding="utf-8") as output:
+        # a full disk must not end the supervision
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as output:
             output.write(f"[stack] {self.spec.name} {how}\n")
         self._pauses = 0 if self.seconds_since_start > _STEADY_SECONDS else self._pauses + 1
         self._start_again_at = time.monotonic() + min(0.25 * 2.0**self._pauses, _LONGEST_PAUSE_SECONDS)

@@ -21,7 +21,7 @@ from typing import Self
 
 from redis.exceptions import RedisError
 
-from services.queue.connection import check_redis_url, connect, shown
+from services.queue.connection import RedisAddressError, check_redis_url, connect, shown
 from services.queue.queues import ROLLOUTS, TRAINING
 from services.stack.child import Child
 from services.stack.spec import REDIS, ServiceSpec, default_services, redis_spec, worker_spec
@@ -58,7 +58,7 @@ def running_stack(state_dir: Path) -> RunningStack | None:
             if _take(lock.fileno(), fcntl.LOCK_SH):
                 return None
         return RunningStack(**json.loads((state_dir / "stack.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -84,14 +84,17 @@ class Stack:
         redis_url: of a Redis that runs already; None takes `REDIS_URL`, and embeds one where that is not set.
         on_event: is told of every change, from the thread that starts the stack and from the one that looks after it.
         start_seconds: how long each process may take until it serves.
-        Raises ValueError for names that appear twice, needs that nobody meets, and a malformed Redis URL.
+        Raises ValueError for names that appear twice and needs that nobody meets, StackError for a malformed Redis URL.
         """
         self._state_dir, self._runs_dir = state_dir.resolve(), runs_dir.resolve()
         self._on_event, self._start_seconds = on_event, start_seconds
         self._password = secrets.token_urlsafe(24)
         self._given_redis_url = redis_url or os.environ.get("REDIS_URL") or ""
         if self._given_redis_url:
-            check_redis_url(self._given_redis_url)
+            try:
+                check_redis_url(self._given_redis_url)
+            except RedisAddressError as error:
+                raise StackError(str(error)) from None
         specs = _specs(
             services, workers, None if self._given_redis_url else redis_spec(self._state_dir, self._password)
         )
@@ -128,8 +131,11 @@ class Stack:
 
     def start(self) -> None:
         """Returns once everything serves. Raises StackError, after it has ended what it had started."""
-        self._state_dir.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        try:
+            self._state_dir.mkdir(parents=True, exist_ok=True)
+            self._lock()
+        except OSError as error:
+            raise StackError(f"cannot keep state in {self._state_dir}: {error.strerror}") from None
         try:
             self._check_given_redis()
             while not all(child.ready for child in self._children.values()):
@@ -178,7 +184,9 @@ class Stack:
     def _keep_up(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
             for child in self._children.values():
-                self._advance(child)
+                # a stack.json that cannot be written (a full disk) must not end the supervision; its addresses stay true
+                with contextlib.suppress(OSError):
+                    self._advance(child)
 
     def _advance(self, child: Child) -> None:
         """Does what is to be done for one process now."""

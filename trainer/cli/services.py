@@ -64,8 +64,8 @@ def scoring_address(domain: str, custom: Mapping[str, str], console: Console) ->
         raise typer.BadParameter(f"--domain: {domain!r} is none of {', '.join(known)}; --scorer adds your own")
     wanted = only([domain], services_with(custom))
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
-        stack = Stack(wanted, (), state_dir=Path(folder), runs_dir=Path(folder))
         try:
+            stack = Stack(wanted, (), state_dir=Path(folder), runs_dir=Path(folder))
             with console.status(f"starting {domain}"):
                 stack.start()
         except StackError as error:

@@ -96,6 +96,25 @@ def test_a_service_that_dies_comes_back_on_its_port(folders: dict[str, Path], tm
     assert ("math", "died") in events
 
 
+def test_a_full_disk_does_not_end_the_supervision(folders: dict[str, Path]) -> None:
+    with Stack([tiny("math")], (), **folders) as stack:
+        state = folders["state_dir"]
+        (state / "stack.json.part").mkdir()
+        (state / "logs" / "math.log").unlink()
+        (state / "logs" / "math.log").symlink_to("/dev/full")
+        for restarts in (1, 2):
+            os.kill(json.loads((state / "ready" / "math.json").read_text())["pid"], signal.SIGKILL)
+            wait_until(lambda restarts=restarts: stack.restarts["math"] == restarts and "math" in stack.addresses)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_state_directory_that_cannot_be_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StackError, match=str(tmp_path / place)):
+        Stack([], (), state_dir=tmp_path / place, runs_dir=tmp_path).start()
+    assert running_stack(tmp_path / place) is None
+
+
 def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(folders: dict[str, Path]) -> None:
     services = [tiny("safety"), tiny("math", "--behave", "die", needs=("safety",))]
     with pytest.raises(StackError, match=r"(?s)^math ended with code 3;.*math\.log:\nthe model file is missing$"):
@@ -188,6 +207,11 @@ def test_a_redis_that_does_not_answer_is_named_without_its_password(folders: dic
 def test_impossible_stacks_are_refused(folders: dict[str, Path], services: list[ServiceSpec], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Stack(services, (), **folders)
+
+
+def test_a_malformed_redis_url_is_named_without_its_password(folders: dict[str, Path]) -> None:
+    with pytest.raises(StackError, match=r"^REDIS_URL must begin with redis://"):
+        Stack([], (), **folders, redis_url="http://:s3cret@host:1/0")
 
 
 def test_where_nothing_ever_ran_nothing_runs(tmp_path: Path) -> None:
