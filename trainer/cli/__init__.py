@@ -12,13 +12,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Score what a language model writes, and train the model on the scores.
 
-    [bold]assay run JOB.toml[/bold] does everything on this machine and ends. For more than one job, start the services
-    once with [bold]assay up[/bold] and use [bold]submit[/bold], [bold]status[/bold], [bold]watch[/bold],
-    [bold]logs[/bold] and [bold]cancel[/bold] from any other shell.""",
+    **assay run JOB.toml** does everything on this machine and ends. For more than one job, start the services
+    once with **assay up** and use **submit**, **status**, **watch**, **logs** and **cancel** from any other shell.""",
 )
 
 # Losses and scorers are named by import path; those of the current folder are found here as by `python -m`.
