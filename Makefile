@@ -21,9 +21,10 @@ check: $(VENV)/.test
 clean:
 	rm -rf $(VENV) .assay runs
 
-# torch first: with nothing installed, a package that asks for plain `torch` brings several GB of CUDA.
+# torch first: packages that ask for plain `torch` then find the pinned build, which may be one for CPUs only.
 $(VENV)/.torch: constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: no '$(PYTHON)' on the PATH (or say make PYTHON=/path/to/python3.11)"; exit 1; }
+	@echo "setting up $(VENV): some minutes, the first time only"
 	$(PYTHON) -m venv $(VENV) || { echo "on Debian: apt-get install python3.11-venv"; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 --constraint constraints.txt
 	touch $@
