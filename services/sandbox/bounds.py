@@ -12,6 +12,7 @@ from sandbox.values import MAX_BYTES
 from services.sandbox.wire import outcome_from_wire
 
 MAX_PROGRAMS = 64
+MAX_ID_CHARACTERS = 256
 ANSWER_BYTES = 15 << 20
 """What the outputs of one request's programs may come to; a message holds a little more."""
 DEFAULTS = Limits()
@@ -90,6 +91,10 @@ def check_request(request: sandbox_pb2.ExecuteRequest, bounds: Bounds) -> list[L
     seen: set[str] = set()
     limits: list[Limits] = []
     for index, program in enumerate(request.programs):
+        if len(program.id) > MAX_ID_CHARACTERS:  # an answer holds the ids beside the outputs
+            raise RefusedError(
+                f"programs[{index}].id has {len(program.id)} characters; it must have at most {MAX_ID_CHARACTERS}"
+            )
         if program.id in seen:
             raise RefusedError(f"programs[{index}].id comes twice; ids must be unique within a request")
         seen.add(program.id)

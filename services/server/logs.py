@@ -14,20 +14,22 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = ("debug", "info", "warning", "error")
+LONGEST_TEXT = 1000
+"""Characters kept of a text in an event: callers choose trace ids, and a message may hold megabytes of them."""
 
 
 def configure_logs(service: str, level: str = "info") -> None:
     """Sends structlog and the standard library's loggers to stderr as JSON. `level` is one of `LEVELS`."""
 
-    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    def add_service_and_cut(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
-        return event
+        return {name: value[:LONGEST_TEXT] if isinstance(value, str) else value for name, value in event.items()}
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        add_service,
+        add_service_and_cut,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],

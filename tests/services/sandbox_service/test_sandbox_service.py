@@ -115,6 +115,7 @@ def test_impossible_limits_are_refused_by_name(stub: Any, limits: dict[str, floa
     [
         ([], "programs has 0 entries; it must have 1 to 64"),
         ([{"id": "a"}, {"id": "a"}], "programs[1].id comes twice"),
+        ([{"id": "x" * 257}], "programs[0].id has 257 characters"),
         ([{"source": "#" * (1 << 21)}], "programs[0].source has 2097152 characters"),
         ([{"id": str(i), "limits": {"output_bytes": 4 << 20}} for i in range(3)], "may write 25165824 bytes in all"),
     ],

@@ -254,6 +254,14 @@ def test_logs_are_json_with_the_items_trace_and_without_its_content(puppet, stub
     assert SECRET not in puppet.log
 
 
+def test_a_trace_id_of_megabytes_does_not_fill_the_log(stub, puppet):
+    request = batch("value 0.5")
+    request.items[0].trace_id = "long" * (1 << 20)
+    assert values(stub.ScoreBatch(request, timeout=30)) == [0.5]
+    (event,) = [event for event in puppet.events if event.get("trace_id", "").startswith("long")]
+    assert event["trace_id"] == "long" * 250
+
+
 def test_two_callers_share_the_workers(stub):
     done = []
 
