@@ -50,7 +50,7 @@ def _weight_problems(config: JobConfig, components: Mapping[str, Component]) -> 
         if name not in components:
             problems.append(f"{field}: {unknown_name(name, sorted(components))}")
             continue
-        lowest, highest = moving_range(parse_moving(weight), config.optim.steps)
+        lowest, highest = _range(config, weight)
         if not components[name].higher_is_better and highest > 0:
             problems.append(
                 f"{field}: {name!r} is better when it is lower, so its weight is negative or 0, not {weight!r}"
@@ -72,8 +72,7 @@ def _advantage_problems(config: JobConfig, components: Mapping[str, Component]) 
             problems.append(f"advantage.gates: {gate!r} must be 0 or more, and better when it is higher, to open a gate")
     if config.advantage.normalise == "max_rl":
         for field, name, weight in _weights(config):
-            is_negative = moving_range(parse_moving(weight), config.optim.steps)[0] < 0
-            if is_negative or (name in components and components[name].low < 0):
+            if _range(config, weight)[0] < 0 or (name in components and components[name].low < 0):
                 problems.append(
                     f"{field}: {name!r} can make a reward negative, and normalise = 'max_rl' divides by the mean reward;"
                     " it takes components and weights of 0 or more: take 'group_mean'"
@@ -94,12 +93,20 @@ def _weights(config: JobConfig) -> list[tuple[str, str, float | dict]]:
 def _schedule_problems(config: JobConfig) -> list[str]:
     """A line for each schedule that cannot be had or is not finite at some step; imports those of the user."""
     problems = []
-    for place, value in config.places().items() if config.optim.steps else ():
+    for place, value in config.places().items():
         try:
-            moving_range(parse_moving(value), config.optim.steps)
+            lowest, _ = _range(config, value)
         except ScheduleError as error:
             problems.append(f"{place}: {error}")
+            continue
+        if place.startswith("optim.") and lowest < 0:
+            problems.append(f"{place}: it falls to {lowest:g}; a learning rate is 0 or more")
     return problems
+
+
+def _range(config: JobConfig, value: float | dict) -> tuple[float, float]:
+    """The smallest and the largest value during the run; a run without a step has none. Raises ScheduleError."""
+    return moving_range(parse_moving(value), config.optim.steps) if config.optim.steps else (0.0, 0.0)
 
 
 def _model_problems(config: JobConfig) -> list[str]:

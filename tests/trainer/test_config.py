@@ -9,6 +9,7 @@ import tomllib
 import pytest
 
 from trainer.config import JobFileError, job_from_json, job_to_json, parse_job, read_job
+from trainer.reward_weights import RewardWeights
 
 GOOD = """
 [job]
@@ -95,7 +96,7 @@ def test_prime_rl_form_is_a_composite_of_one_term():
         (("rollout", "temperature"), float("nan"), ["rollout.temperature", "finite"]),
         (("rollout", "top_p"), 1.5, ["rollout.top_p", "1.5"]),
         (("rollout", "timeout_seconds"), -1.0, ["rollout.timeout_seconds", "-1.0"]),
-        (("loss", "terms", 0, "type"), "gpro", ["loss.terms[0]", "'gpro'", "did you mean 'grpo'"]),
+        (("loss", "terms", 0, "type"), "gpro", ["loss.terms[0]", "'gpro'", "or 'grpo'"]),
         (("loss", "terms", 0, "path"), "a.b", ["loss.terms[0]", "either type", "path"]),
         (("loss", "terms", 1, "name"), "policy", ["loss", "'policy' is used twice"]),
         (("loss", "terms", 1, "wieght"), 1.0, ["loss.terms[1].wieght", "did you mean 'weight'"]),
@@ -157,3 +158,105 @@ def test_reading_a_job_loads_no_torch(tmp_path):
     (tmp_path / "job.toml").write_text(GOOD)
     script = "import sys, pathlib; from trainer.config import read_job; read_job(pathlib.Path(sys.argv[1])); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "job.toml")], check=True, timeout=60)
+
+
+KL_CONTROLLER = {
+    "controller": "target_kl", "start": 0.05, "min": 0.001, "max": 1.0, "target": 0.02, "metric": "term/kl/k1"
+}
+BALANCE = {"start": 1.0, "min": 0.1, "max": 10.0}
+
+
+def changed_by(**sections):
+    changed = tree()
+    for section, values in sections.items():
+        changed.setdefault(section, {}).update(values)
+    return changed
+
+
+def test_controllers_stand_wherever_a_number_moves_and_survive_the_wire():
+    changed = edited(("loss", "terms", 1, "weight"), KL_CONTROLLER)
+    changed["loss"]["terms"][0]["kwargs"] = {"eps_high": {**KL_CONTROLLER, "start": 0.2}, "eps_low": 0.2}
+    changed["rewards"]["weights"]["math/correctness"] = {**KL_CONTROLLER, "metric": "reward/math/correctness"}
+    changed["rewards"]["domain_weights"] = {"math": {"safety/toxicity": -2.0}}
+    changed["optim"]["learning_rate_factor"] = {**KL_CONTROLLER, "metric": "reward/total"}
+    job = parse_job(changed)
+    assert job_from_json(job_to_json(job)) == job
+    places = job.places()
+    assert {place for place, value in places.items() if isinstance(value, dict) and "controller" in value} == {
+        "terms.kl.weight",
+        "terms.policy.kwargs.eps_high",
+        "rewards.math/correctness",
+        "optim.learning_rate_factor",
+    }
+    assert places["rewards.math.safety/toxicity"] == -2.0 and places["rewards.safety/toxicity"]["end"] == -0.5
+    assert "terms.kl.kwargs.estimator" not in places and places["optim.learning_rate"] == 1e-4
+
+
+def test_the_weights_of_a_run_are_the_places_of_its_job():
+    changed = changed_by(rewards={"domain_weights": {"math": {"math/correctness": {"schedule": "linear", "start": 1.0, "end": 3.0}}}})
+    job = parse_job(changed)
+    weights = RewardWeights.of(job.rewards)
+    assert weights.places().keys() == {place for place in job.places() if place.startswith("rewards.")}
+    assert weights.at(2, 3) == ({"math/correctness": 1.0, "safety/toxicity": -0.5}, {"math": {"math/correctness": 3.0}})
+
+
+def test_a_schedule_of_ones_own_is_not_imported_when_a_job_is_read():
+    changed = edited(("loss", "terms", 1, "weight"), {"schedule": "no_such_package.mod.fn", "knob": 3})
+    assert parse_job(changed).places()["terms.kl.weight"]["knob"] == 3
+
+
+@pytest.mark.parametrize(
+    ("advantage", "kind"),
+    [
+        ({"combine": "gated", "gates": ["math/syntax"]}, "gated"),
+        ({"combine": "lexicographic", "order": ["safety/toxicity", "math/correctness"]}, "lexicographic"),
+        ({"combine": "normalise_first", "whiten": True, "normalise": "leave_one_out"}, "normalise_first"),
+    ],
+)
+def test_an_advantage_section_says_how_components_are_combined(advantage, kind):
+    section = parse_job(changed_by(advantage=advantage)).advantage
+    assert section.combination().kind == kind
+    assert section.combination().gates == tuple(advantage.get("gates", ()))
+    assert section.combination().order == tuple(advantage.get("order", ()))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("loss", "terms", 1, "weight"), {"controller": "target_lk"}, ["loss.terms[1].weight", "did you mean 'target_kl'"]),
+        (("loss", "terms", 1, "weight"), {**KL_CONTROLLER, "start": 2.0}, ["loss.terms[1].weight", "start 2.0", "max 1.0"]),
+        (("loss", "terms", 1, "weight"), {**KL_CONTROLLER, "metric": "term/kll/k1"}, ["terms.kl.weight", "did you mean 'kl'"]),
+        (("loss", "terms", 1, "weight"), {**KL_CONTROLLER, "metric": "terms/kl/k1"}, ["terms.kl.weight", "did you mean 'term'"]),
+        (("loss", "terms", 1, "weight"), {**KL_CONTROLLER, "metric": "reward/code/tests"}, ["of the scorers", "math, safety"]),
+        (("loss", "terms", 0, "weight"), {"controller": "uncertainty", **BALANCE}, ["terms.policy.weight", "'running_scale'"]),
+        (("loss", "terms", 0, "weight"), {"controller": "gradnorm", **BALANCE}, ["terms.policy.weight", "two terms or more"]),
+        (("loss", "terms", 0, "kwargs"), {"eps_low": KL_CONTROLLER | {"min": 0}}, ["loss.terms[0].kwargs", "eps_low", "min must be above 0"]),
+        (("loss", "terms", 0, "kwargs"), {"eps_low": {"schedule": "liner"}}, ["loss.terms[0].kwargs", "eps_low", "'linear'"]),
+        (("loss", "terms", 0, "non_negative"), True, ["loss.terms[0]", "non_negative is for your own functions"]),
+        (("rewards", "weights", "math/correctness"), {"controller": "running_scale", **BALANCE}, ["rewards.math/correctness", "term of the loss"]),
+        (("optim", "learning_rate"), KL_CONTROLLER, ["optim.learning_rate", "learning_rate_factor"]),
+        (("optim", "learning_rate_factor"), "fast", ["optim.learning_rate_factor", "'fast'"]),
+        (("rewards", "domain_weights"), {"code": {"math/correctness": 1.0}}, ["domain_weights", "'code'", "known: math"]),
+        (("rewards", "domain_weights"), {"math": {"code/tests": 1.0}}, ["domain_weights.math", "'code/tests'", "math, safety"]),
+        (("rewards", "domain_weights"), {"math": {"math/correctness": "high"}}, ["rewards.domain_weights.math.math/correctness", "'high'"]),
+        (("advantage",), {"normalise": "zscore"}, ["advantage.normalise", "'max_rl'"]),
+        (("advantage",), {"combine": "sum"}, ["advantage.combine", "'weighted_sum'"]),
+        (("advantage",), {"combine": "gated"}, ["advantage", "needs gates"]),
+        (("advantage",), {"gates": ["math/syntax"]}, ["advantage", "gates is for combine = 'gated'"]),
+        (("advantage",), {"combine": "gated", "gates": ["math/correctness"]}, ["advantage.gates", "'math/correctness'", "take its weight away"]),
+        (("advantage",), {"combine": "gated", "gates": ["code/style"]}, ["advantage.gates", "'code/style'", "no scorer"]),
+        (("advantage",), {"combine": "lexicographic", "order": ["math/correctness"]}, ["advantage.order", "math/correctness, safety/toxicity"]),
+        (("advantage",), {"whitten": True}, ["advantage.whitten", "did you mean 'whiten'"]),
+    ],
+)
+def test_what_cannot_move_or_combine_so_is_refused(path, value, expected):
+    text = problems(edited(path, value))
+    for part in expected:
+        assert part in text, text
+
+
+def test_a_function_of_ones_own_may_be_weighed_by_its_uncertainty_on_ones_word():
+    changed = edited(("loss", "terms", 0), {"name": "own", "path": "a.b", "weight": {"controller": "uncertainty", **BALANCE}})
+    assert "non_negative = true" in problems(changed)
+    changed["loss"]["terms"][0]["non_negative"] = True
+    assert parse_job(changed).loss.terms[0].is_non_negative()

@@ -8,6 +8,7 @@ from services.experience import ScoredCompletion, ScoredGroup
 from services.rollout.engine import Completion, FinishReason
 from services.verdicts import Component
 from trainer.advantages import MissingRewardError
+from trainer.combination import Combination
 from trainer.evaluation import measure
 from trainer.steps import make_step
 
@@ -91,3 +92,52 @@ def test_accuracy_of_what_could_not_be_scored_is_no_number():
     components = {"math/correctness": Component("math/correctness", "")}
     accuracy = measure([group(scored(missing=("math",)))], {"math": "math/correctness"}, components)
     assert (accuracy.overall, accuracy.by_domain, accuracy.scored, accuracy.missing) == (None, {}, 0, 1)
+
+
+def test_a_sample_carries_its_group_its_rewards_and_the_advantage_of_each_component():
+    made = step(group(scored(1.0), scored(0.0, toxicity=0.2)), group(scored(1.0), domain="talk", name="q"))
+    first, second, third = made.samples
+    assert (first.group, second.group, third.group, third.domain) == (0, 0, 1, "talk")
+    assert (first.reward, second.reward) == (1.0, -0.1)
+    assert second.components == {"math/correctness": 0.0, "safety/toxicity": 0.2}
+    root = pytest.approx(1 / math.sqrt(2))
+    assert first.component_advantages == {"math/correctness": root, "safety/toxicity": pytest.approx(-1 / math.sqrt(2))}
+
+
+def test_domains_weigh_apart_and_a_domains_own_component_can_be_missing():
+    groups = [
+        group(scored(1.0), scored(0.0), scored(1.0, missing=("safety",)), domain="math"),
+        group(scored(1.0), scored(0.0), scored(1.0, missing=("safety",)), domain="talk", name="q"),
+    ]
+    made = make_step(
+        groups,
+        {"math/correctness": 1.0},
+        "none",
+        "drop_sample",
+        policy_version=3,
+        domain_weights={"talk": {"math/correctness": 5.0, "safety/toxicity": -1.0}},
+    )
+    assert [sample.reward for sample in made.samples] == [1.0, 0.0, 1.0, 5.0, 0.0]
+
+
+def test_a_gate_that_is_missing_drops_the_sample():
+    groups = [group(scored(1.0, toxicity=1.0), scored(1.0), scored(1.0, missing=("safety",)))]
+    gated = Combination("gated", gates=("safety/toxicity",))
+    made = make_step(groups, {"math/correctness": 2.0}, "none", "drop_sample", 3, combination=gated)
+    assert [sample.reward for sample in made.samples] == [2.0, 0.0]
+
+
+def test_groups_without_signal_are_filtered_and_told():
+    groups = [group(scored(1.0), scored(1.0)), group(scored(1.0), scored(0.0), name="q")]
+    made = make_step(groups, WEIGHTS, "group_mean", "drop_sample", 3, drop_zero_signal=True)
+    assert [sample.group for sample in made.samples] == [1, 1]
+    assert (made.metrics["group/filtered"], made.metrics["group/zero_signal"]) == (1.0, 1.0)
+    assert step(*groups).metrics["group/filtered"] == 0.0
+
+
+def test_whitened_advantages_have_spread_one_over_the_step():
+    groups = [group(scored(1.0), scored(0.0)), group(scored(0.75), scored(0.25), name="q")]
+    made = make_step(groups, WEIGHTS, "group_mean", "drop_sample", 3, whitened=True)
+    # 0.5, -0.5, 0.25, -0.25: sample variance 0.625 / 3
+    by_hand = [value / math.sqrt(0.625 / 3) for value in (0.5, -0.5, 0.25, -0.25)]
+    assert [sample.advantage for sample in made.samples] == pytest.approx(by_hand)
