@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.trainer.loss_batches import batch_of, values_and_gradients
 from trainer.losses.contract import MissingInputError
 from trainer.losses.packed import PackedBatch
-from trainer.losses.ratio import log_ratio
+from trainer.losses.ratio import log_ratio, sequence_log_ratio
 from trainer.losses.registry import BUILT_IN_TERMS
 
 # Every term, in each of its modes.
@@ -141,6 +142,26 @@ def test_nothing_is_no_loss(name, kwargs, lengths):
     assert all(metric.count == 0 for metric in output.metrics.values())
 
 
+class Kernels(TorchDispatchMode):
+    """Counts what is launched."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("name", "kwargs"), MODES)
+def test_more_sequences_launch_no_more_kernels(name, kwargs):
+    counts = []
+    for batch in (ordinary([3, 2]), ordinary([3, 2] * 50)):
+        with Kernels() as kernels:
+            call(name, batch, kwargs)
+        counts.append(kernels.count)
+    assert counts[0] == counts[1] > 0
+
+
 @pytest.mark.parametrize(("name", "kwargs"), MODES)
 def test_precision_is_kept(name, kwargs):
     double = ordinary([3, 2])
@@ -173,6 +194,11 @@ def test_two_impossible_tokens_have_a_ratio_of_1():
     infinite = float("-inf")
     batch = batch_of([infinite, infinite, -1.0], inference_logprobs=[infinite, -1.0, infinite])
     assert log_ratio(batch).tolist() == [0.0, -20.0, 20.0]
+
+
+def test_the_ratio_of_a_sequence_stays_within_20_nats():
+    batch = batch_of([-1.0] * 5, [3, 1, 1], inference_logprobs=[-13.0, -13.0, -13.0, -1.5, -9.0])
+    assert sequence_log_ratio(batch, log_ratio(batch)).tolist() == [20.0, 20.0, 20.0, 0.5, 8.0]
 
 
 @pytest.mark.parametrize(

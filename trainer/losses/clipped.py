@@ -98,7 +98,7 @@ def dr_grpo(
     correction_min: float | None = None,
     correction_max: float | None = None,
 ) -> TermOutput:
-    """GRPO done right (Liu et al. 2025, "Understanding R1-Zero-Like Training", section 3.2).
+    """GRPO done right (Liu et al. 2025, "Understanding R1-Zero-Like Training", section 3).
 
     A sum over tokens, divided by the number of sequences and the aggregation's `constant`, which the paper sets to the
     longest completion allowed. Its advantages are not divided by the group's spread: `[advantage]` in a job.

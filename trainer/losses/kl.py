@@ -99,4 +99,5 @@ def _sums_to_go(batch: PackedBatch, per_token: Tensor) -> Tensor:
     return sums[batch.sequence_index, place].to(per_token.dtype)
 
 
+# Not declared non-negative: k1 is below 0 wherever the reference likes a token better.
 TERMS: Mapping[str, BuiltInTerm] = {"kl": BuiltInTerm(kl, frozenset({"ref_logprobs"}))}

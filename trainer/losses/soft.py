@@ -102,7 +102,7 @@ def gmpo(
     correction_min: float | None = None,
     correction_max: float | None = None,
 ) -> TermOutput:
-    """Geometric-mean policy optimisation (Zhao et al. 2025, arXiv 2507.20673, equation 4).
+    """Geometric-mean policy optimisation (Zhao et al. 2025, arXiv 2507.20673).
 
     Each token's log ratio is clipped before the mean over the span, above `eps_log_high` for a positive advantage and
     below `-eps_log_low` for the others: bounds of the *log* ratio, so the defaults are ratios of 0.67 and 1.49. A
