@@ -240,6 +240,12 @@ def test_a_group_is_the_mean_over_its_ordered_pairs():
     assert gradient.tolist() == pytest.approx(expected, abs=1e-12)
 
 
+def test_float_noise_is_no_preference():
+    batch = replace(one_pair(), rewards=torch.tensor([0.1 + 0.2, 0.3], dtype=torch.float64))
+    assert batch.rewards[0] > batch.rewards[1]
+    assert TERMS["group_preference"].function(batch).values.tolist() == [0.0]
+
+
 def test_a_group_of_two_is_dpo():
     batch = one_pair()
     group = TERMS["group_preference"].function(batch, beta=0.3).values
@@ -330,6 +336,26 @@ def test_what_is_launched_does_not_grow_with_the_batch(name):
 def test_values_outside_their_range_are_refused(name, kwargs, said):
     with pytest.raises(ValueError, match=said):
         TERMS[name].function(one_pair(), **kwargs)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("name", TERMS)
+def test_long_sequences_far_apart_give_finite_values_and_gradients(name, sign):
+    """Log-ratios of 20,000 nats, against what the pair says and with it: any exponential of them is infinite."""
+    ratios = [10.0 * sign] * 2000 + [-10.0 * sign] * 2000
+    batch = pack(
+        [2000, 2000],
+        [-15.0 + ratio / 2 for ratio in ratios],
+        ref_logprobs=[-15.0 - ratio / 2 for ratio in ratios],
+        rewards=[1.0, 0.0],
+        chosen=[0],
+        rejected=[1],
+        group_index=[0, 0],
+        group_tokens=[4000],
+    )
+    values = TERMS[name].function(batch).values
+    (gradient,) = torch.autograd.grad(values.sum(), batch.trainer_logprobs)
+    assert values.isfinite().all() and gradient.isfinite().all()
 
 
 hostile = st.one_of(st.floats(-1e30, 0.0), st.sampled_from([-math.inf, -1e-300, 0.0, -1e4, -100.0, 1e30]))

@@ -14,6 +14,9 @@ from trainer.losses.pairs import log_ratio_sums
 from trainer.losses.ratio import check_positive
 from trainer.losses.term import BuiltInTerm
 
+# Rewards that differ by less than a millionth of their size are equal, as for pairs: float noise is no preference.
+RELATIVE_FLOOR = 1e-6
+
 
 def group_preference(batch: PackedBatch, *, beta: float = 0.1) -> TermOutput:
     """The mean over ordered pairs (i, j) of a group, `reward(i) > reward(j)`, of `-log sigmoid(beta (d(i) - d(j)))`.
@@ -28,11 +31,13 @@ def group_preference(batch: PackedBatch, *, beta: float = 0.1) -> TermOutput:
     from torch.nn.functional import logsigmoid
 
     check_positive(beta=beta)
-    rewards, groups = batch.require("rewards"), batch.require("group_index")
+    rewards, groups = batch.require("rewards").double(), batch.require("group_index")
     group_count = len(batch.require("group_tokens"))
     ratios = log_ratio_sums(batch)
     present = batch.token_counts() > 0
-    ordered = (groups[:, None] == groups) & (rewards[:, None] > rewards) & present[:, None] & present
+    size = rewards.abs()[:, None].maximum(rewards.abs())
+    above = rewards[:, None] - rewards > RELATIVE_FLOOR * size
+    ordered = (groups[:, None] == groups) & above & present[:, None] & present
     better, worse = ordered.nonzero(as_tuple=True)
     gaps = beta * (ratios[better] - ratios[worse])
     owners = groups[better]
