@@ -60,7 +60,7 @@ def length(batch: PackedBatch) -> TermOutput:
 
 
 TERMS: Mapping[str, BuiltInTerm] = {
-    "reinforce": BuiltInTerm(reinforce, frozenset({"inference_logprobs", "advantages"})),
+    "reinforce": BuiltInTerm(reinforce, frozenset({"advantages"})),
     "length": BuiltInTerm(
         length, frozenset({"group_index", "group_tokens", "group_sequences"}), default_aggregation="sequence_sum"
     ),
