@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from trainer.losses.aggregation import KINDS_OF_SCOPE, Aggregation, AggregationKind
+from trainer.losses.aggregation import Aggregation, AggregationKind
 from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.losses.term import BuiltInTerm, StatisticsFunction, TermFunction
@@ -84,10 +84,11 @@ def make_term(
     )
     if not isinstance(aggregation, Aggregation):
         aggregation = Aggregation(aggregation or built_in.aggregation, constant)
-    if aggregation.kind not in KINDS_OF_SCOPE[built_in.scope]:
+    kinds = [kind for kind in built_in.aggregations if kind != "segment_mean" or user_function is None]
+    if aggregation.kind not in kinds:
         raise TermError(
-            f"term {name!r}: aggregation {aggregation.kind!r} does not fit a term of {built_in.scope} scope; it takes"
-            f" {', '.join(KINDS_OF_SCOPE[built_in.scope])}"
+            f"term {name!r}: aggregation {aggregation.kind!r} does not fit values of a {built_in.scope}; it takes"
+            f" {', '.join(kinds)}"
         )
     return Term(
         name=name,

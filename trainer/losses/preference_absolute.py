@@ -171,7 +171,7 @@ TERMS: Mapping[str, BuiltInTerm] = {
     "kto_unpaired": BuiltInTerm(
         kto_unpaired,
         frozenset({"ref_logprobs", "rewards"}),
-        default_aggregation="sequence_sum",
+        per_token=False,
         non_negative=True,
         statistics=kto_divergence,
     ),

@@ -26,6 +26,8 @@ class BuiltInTerm:
     needs: frozenset[str] = frozenset()
     """Fields of `PackedBatch` that it reads beside the log-probabilities of the policy."""
     scope: Scope = "sequence"
+    per_token: bool = True
+    """Whether its values are numbers of tokens; False where each is one number of a sequence, no sum over tokens."""
     default_aggregation: AggregationKind | None = None
     non_negative: bool = False
     """Whether its values cannot be below 0, as some controllers ask."""
@@ -34,4 +36,10 @@ class BuiltInTerm:
     @property
     def aggregation(self) -> AggregationKind:
         """What it is divided by unless the job says otherwise."""
-        return self.default_aggregation or KINDS_OF_SCOPE[self.scope][0]
+        return self.default_aggregation or self.aggregations[0]
+
+    @property
+    def aggregations(self) -> tuple[AggregationKind, ...]:
+        """What it can be divided by."""
+        kinds = KINDS_OF_SCOPE[self.scope]
+        return kinds if self.per_token or self.scope != "sequence" else ("sequence_sum", "sum")

@@ -95,7 +95,7 @@ TERMS: Mapping[str, BuiltInTerm] = {
     "reward_regression": BuiltInTerm(
         reward_regression,
         frozenset({"values", "rewards"}),
-        default_aggregation="sequence_sum",
+        per_token=False,
         non_negative=True,
     ),
 }
