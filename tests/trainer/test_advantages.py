@@ -294,3 +294,18 @@ def test_no_finite_score_makes_an_advantage_that_is_not(rows, whitened):
             seen = compute_advantages(table, {"a": 1.0, "b": -2.0}, normalise, whitened=whitened, combination=Combination(kind))
             assert np.isfinite(seen.advantages).all(), (normalise, kind)
             assert all(math.isfinite(value) for table in seen.named for value in table.values())
+
+
+def test_an_advantage_of_zero_stays_zero_when_the_others_cancel_but_for_noise():
+    rows = [*completions([0.1, 0.7, 0.3]), *completions([4.0, 4.0], "q")]
+    centred = np.array([0.1, 0.7, 0.3]) - np.mean([0.1, 0.7, 0.3])
+    assert centred.sum() != 0.0
+    seen = compute_advantages(rows, {"math/correct": 1.0}, "reinforce_plus_plus_baseline")
+    assert seen.advantages[3:].tolist() == [0.0, 0.0] and seen.zero_signal_groups == 1
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-300, 1e200])
+def test_spreads_of_very_small_and_very_large_rewards_are_finite(size):
+    half = [math.sqrt(0.5), -math.sqrt(0.5)]
+    assert compute([size, 0.0]).advantages == pytest.approx(half)
+    assert compute([size, 0.0], "reinforce_plus_plus").advantages == pytest.approx(half)

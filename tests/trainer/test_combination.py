@@ -134,3 +134,11 @@ def test_one_component_is_the_same_however_it_is_combined(groups, kind, whitened
     plain = compute_advantages(rows, {"r": 1.0}, whitened=whitened)
     assert seen.advantages == pytest.approx(plain.advantages, abs=1e-12)
     assert [table.get("r") for table in seen.named] == pytest.approx(seen.advantages.tolist(), abs=1e-12)
+
+
+def test_lexicographic_takes_float_noise_for_a_tie():
+    assert 0.1 + 0.2 != 0.3
+    rows = group_of({"a": 0.3, "b": 1.0}, {"a": 0.1 + 0.2, "b": 0.0}, {"a": 0.0, "b": 5.0})
+    in_order = Combination("lexicographic", order=("a", "b"))
+    seen = compute_advantages(rows, {"a": 1.0, "b": 1.0}, "none", combination=in_order)
+    assert seen.rewards == pytest.approx([0.375, 0.3, 0.15])

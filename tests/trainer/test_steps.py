@@ -141,3 +141,9 @@ def test_whitened_advantages_have_spread_one_over_the_step():
     # 0.5, -0.5, 0.25, -0.25: sample variance 0.625 / 3
     by_hand = [value / math.sqrt(0.625 / 3) for value in (0.5, -0.5, 0.25, -0.25)]
     assert [sample.advantage for sample in made.samples] == pytest.approx(by_hand)
+
+
+def test_a_gate_that_is_missing_for_a_whole_group_is_not_open():
+    groups = [group(scored(1.0, missing=("safety",)), scored(0.0, missing=("safety",)))]
+    gated = Combination("gated", gates=("safety/toxicity",))
+    assert make_step(groups, {"math/correctness": 2.0}, "none", "drop_sample", 3, combination=gated).samples == ()
