@@ -48,3 +48,18 @@ def moving_range(moving: Moving, total_steps: int) -> tuple[float, float]:
         if not math.isfinite(value):
             raise ScheduleError(f"schedule {moving.kind!r}: it is {value!r} at step {step} of {total_steps}")
     return min(values), max(values)
+
+
+def course(moving: Moving, total_steps: int) -> str:
+    """What a person is told of it: `0 -> 0.01 -> 0.02 (start, middle, end)`, or what moves it between which bounds.
+
+    Raises ScheduleError as a schedule does.
+    """
+    if isinstance(moving, Controller):
+        parameters = moving.spec.parameters
+        watched = "its own term" if moving.spec.of_term else parameters["metric"]
+        bounds = f"between {parameters['min']:g} and {parameters['max']:g}"
+        return f"{parameters['start']:g}, then moved {bounds} by {moving.spec.kind} of {watched}"
+    last = max(0, total_steps - 1)
+    values = [f"{moving(step, max(1, total_steps)):g}" for step in (0, total_steps // 2, last)]
+    return values[0] if len(set(values)) == 1 else " -> ".join(values) + " (start, middle, end)"
