@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.composite import Composite
@@ -12,6 +13,7 @@ from trainer.term import TermError, make_term
 
 if TYPE_CHECKING:
     from trainer.engine_config import EngineConfig
+    from trainer.policy import Policy
     from trainer.term import Term
 
 
@@ -19,6 +21,19 @@ def make_composite(config: JobConfig) -> Composite:
     """The composite of the job. Raises TermError, LossPathError."""
     return Composite(
         [_term(section) for section in config.loss.all_terms()], config.loss.combination, seed=config.job.seed
+    )
+
+
+def wanted_policy(config: JobConfig, start: Path, composite: Composite) -> Policy:
+    """The model in `start`, with the value head and the teacher that the job's terms ask for. Raises ModelError."""
+    from trainer.policy import OF_THE_TEACHER, load_policy
+
+    taught = config.model.teacher is not None and bool(composite.needs & OF_THE_TEACHER)
+    return load_policy(
+        start,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        value_head="values" in composite.needs,
+        teacher=Path(str(config.model.teacher)) if taught else None,
     )
 
 
@@ -35,7 +50,9 @@ def probe_terms(config: JobConfig) -> list[str]:
             problems.append(f"loss.terms: {error}")
             continue
         terms.append(term)
-        problems += [f"loss.terms: {problem}" for problem in [*_unfed(config, term), *probe_term(term, config.optim.steps)]]
+        problems += [
+            f"loss.terms: {problem}" for problem in [*_unfed(config, term), *probe_term(term, config.optim.steps)]
+        ]
     return [*problems, *_together(config, terms)]
 
 
@@ -77,9 +94,9 @@ def _unfed(config: JobConfig, term: Term) -> list[str]:
     if teacher and config.model.teacher is None:
         problems.append(f"{where} a teacher: name a model directory with the same vocabulary as [model] teacher")
     if "segment_index" in term.needs and not config.loss.segment_ends:
-        problems.append(f"{where} segments: say where they end, such as [loss] segment_ends = [\". \", \"\\n\"]")
+        problems.append(f'{where} segments: say where they end, such as [loss] segment_ends = [". ", "\\n"]')
     if "returns" in term.needs and config.advantage.estimator != "gae":
-        problems.append(f"{where} returns: set [advantage] estimator = \"gae\"")
+        problems.append(f'{where} returns: set [advantage] estimator = "gae"')
     if term.scope != "sequence" and config.rollout.samples_per_prompt < 2:
         problems.append(f"{where} {term.scope}s: set [rollout] samples_per_prompt to 2 or more")
     return problems
@@ -97,4 +114,6 @@ def _together(config: JobConfig, terms: Sequence[Term]) -> list[str]:
         problems.append(
             "loss.parameter_cosines_every: ZeRO 3 holds no whole parameters; set it to 0, or deepspeed.zero_stage to 2"
         )
+    if config.advantage.estimator == "gae" and not any("returns" in term.needs for term in terms):
+        problems.append("advantage.estimator: 'gae' needs a value head that learns: add a term of type = \"value\"")
     return problems

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from trainer.losses.aggregation import Counts
 from trainer.losses.contract import MetricSum
 from trainer.losses.packed import LIVE_FIELDS, PackedBatch
+from trainer.moving import Moving
 from trainer.term import Term, TermError
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class Composite:
     def needs(self) -> frozenset[str]:
         """Optional tensors of `PackedBatch` that some term reads."""
         return frozenset[str]().union(*(term.needs for term in self.terms))
+
+    def places(self) -> dict[str, Moving]:
+        """What moves, by place: see `trainer.places`."""
+        return {place: moving for term in self.terms for place, moving in term.places().items()}
 
     @property
     def whole_groups(self) -> bool:

@@ -6,30 +6,22 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainer.batching import make_micro_batches
-from trainer.engine import Engine
 from trainer.exits import Interrupted
+from trainer.learner import Learner
 from trainer.metrics import MetricsLog
-from trainer.policy import load_policy
 from trainer.report import Accuracy, Summary, draw_curves, write_summary
 from trainer.run import Run
 from trainer.sampler import Sampler
 from trainer.saves import Saves
-from trainer.schedules import parse_schedule
-from trainer.steps import make_step
-from trainer.assembly import engine_config, make_composite
 
 
 def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
     """Trains from the model in `start` to the job's last step, evaluates, and writes the summary. Raises Interrupted."""
-    began, config, composite = time.monotonic(), run.config, make_composite(run.config)
-    policy = load_policy(start, gradient_checkpointing=config.model.gradient_checkpointing)
-    engine = Engine(policy, engine_config(config), run.group)
-    saves = Saves(run, engine, "rl")
-    first, total = saves.restore(), config.optim.steps
-    learning_rate = parse_schedule(config.optim.learning_rate)
-    weights = {name: parse_schedule(weight) for name, weight in config.rewards.weights.items()}
-    sampler = Sampler(run, engine, start, needs_reference="ref_logprobs" in composite.needs)
+    began, config, total = time.monotonic(), run.config, run.config.optim.steps
+    learner = Learner(run, start)
+    saves = Saves(run, learner.engine, "rl", learner.controllers)
+    first = saves.restore()
+    sampler = Sampler(run, learner.engine, start, needs_reference="ref_logprobs" in learner.composite.needs)
     sampler.anchor()
     sampler.publish(first)
     before = sampler.evaluate("before")
@@ -38,18 +30,7 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
             if run.stop_requested():
                 saves.save(step)
                 raise Interrupted
-            now = {name: weight(step, total) for name, weight in weights.items()}
-            batch = make_step(
-                sampler.collect(step), now, config.advantage.normalise, config.rewards.missing, policy_version=step
-            )
-            metrics = {**batch.metrics, **{f"weight/{name}": value for name, value in now.items()}}
-            if batch.samples:
-                micro_batches = make_micro_batches(
-                    batch.samples, config.optim.micro_batch_size, rank=run.group.rank, world_size=run.group.world_size
-                )
-                rate = learning_rate(step, total)
-                result = engine.train_step(micro_batches, composite, step=step, total_steps=total, learning_rate=rate)
-                metrics |= result.metrics
+            metrics = learner.learn(sampler.collect(step), step)
             sampler.publish(step + 1)
             report(run, log, step, metrics)
             if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == total:

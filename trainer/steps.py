@@ -17,6 +17,7 @@ from trainer.advantages import (
 from trainer.combination import Combination
 from trainer.normalisation import Normalisation
 from trainer.sample import Sample
+from trainer.segments import Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,11 @@ def make_step(
     whitened: bool = False,
     drop_zero_signal: bool = False,
     domain_weights: Mapping[str, Mapping[str, float]] = NO_DOMAIN_WEIGHTS,
+    segmenter: Segmenter | None = None,
 ) -> Step:
     """Samples for every completion that has its rewards. A completion without tokens teaches nothing and is left out.
 
-    policy_version: that of the trainer, from which staleness is counted. The rest is for `compute_advantages`; weights are
+    policy_version: that of the trainer, from which staleness is counted. segmenter: says where segments end. The rest is for `compute_advantages`; weights are
     those of this step.
     Raises MissingRewardError, and ValueError where no completion has any of the weighted components.
     """
@@ -78,6 +80,7 @@ def make_step(
             domain=group.domain,
             components=scored.components,
             component_advantages=result.named[row],
+            segments=segmenter(scored.completion.token_ids) if segmenter else None,
         )
         for row, (place, group, scored) in enumerate(flat)
         if result.kept[row] and scored.completion.token_ids

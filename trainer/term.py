@@ -10,13 +10,15 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from trainer.controllers import Controller
 from trainer.losses.aggregation import Aggregation, AggregationKind
 from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.losses.term import BuiltInTerm, StatisticsFunction, TermFunction
 from trainer.losses.user import LossFunction, load_loss, per_scope
+from trainer.moving import Moving, is_moving, parse_moving
 from trainer.names import unknown_name
-from trainer.schedules import Schedule, is_schedule, parse_schedule
+from trainer.schedules import Schedule
 
 NEEDS = ("ref_logprobs", "entropy", "teacher_logprobs", "values", "returns")
 """What a user's function may ask for that is not computed unless asked for."""
@@ -32,9 +34,9 @@ class Term:
 
     name: str
     function: TermFunction
-    weight: Schedule
+    weight: Moving
     kwargs: Mapping[str, Any]
-    """Values that are `Schedule` are read at each step."""
+    """Values that move are read at each step."""
     aggregation: Aggregation
     needs: frozenset[str]
     """Optional tensors of `PackedBatch` that must be there."""
@@ -44,9 +46,14 @@ class Term:
     user_function: LossFunction | None = None
     """The function inside, where it is a user's: it sees one sequence, pair or group at a time, with its masked tokens."""
 
+    def places(self) -> dict[str, Moving]:
+        """What moves, by place: see `trainer.places`."""
+        moving = {f"terms.{self.name}.kwargs.{k}": v for k, v in self.kwargs.items() if is_moving(v)}
+        return {f"terms.{self.name}.weight": self.weight, **moving}
+
     def kwargs_at(self, step: int, total_steps: int) -> dict[str, Any]:
         """The keyword arguments at a step."""
-        return {k: v(step, total_steps) if isinstance(v, Schedule) else v for k, v in self.kwargs.items()}
+        return {k: v(step, total_steps) if isinstance(v, (Schedule, Controller)) else v for k, v in self.kwargs.items()}
 
 
 def make_term(
@@ -54,7 +61,7 @@ def make_term(
     *,
     type: str | None = None,
     path: str | None = None,
-    weight: float | Mapping[str, Any] | Schedule = 1.0,
+    weight: float | Mapping[str, Any] | Moving = 1.0,
     kwargs: Mapping[str, Any] | None = None,
     aggregation: AggregationKind | Aggregation | None = None,
     constant: float = 1.0,
@@ -78,7 +85,7 @@ def make_term(
         if needs or scope:
             raise TermError(f"term {name!r}: needs and scope are for your own functions; {type!r} declares its own")
         built_in = BUILT_IN_TERMS[str(type)]
-    parsed = {k: parse_schedule(v) if is_schedule(v) else v for k, v in (kwargs or {}).items()}
+    parsed = {k: parse_moving(v) if is_moving(v) else v for k, v in (kwargs or {}).items()}
     _check_kwargs(
         name, user_function or built_in.function, parsed, leading=2 if built_in.scope == "pair" and path else 1
     )
@@ -93,7 +100,7 @@ def make_term(
     return Term(
         name=name,
         function=built_in.function,
-        weight=parse_schedule(weight),
+        weight=parse_moving(weight),
         kwargs=parsed,
         aggregation=aggregation,
         needs=built_in.needs | _needs_of(built_in.scope, aggregation, parsed),
@@ -133,10 +140,10 @@ def _check_kwargs(name: str, function: Callable[..., Any], kwargs: Mapping[str, 
 
 def _check_type(where: str, value: Any, hint: Any) -> None:
     takes_float = hint is float or float in typing.get_args(hint)
-    if isinstance(value, Schedule):
+    if is_moving(value):
         if hint is Any or takes_float:
             return
-        raise TermError(f"{where} takes no schedule; it must be {_spoken(hint)}")
+        raise TermError(f"{where} takes no schedule and no controller; it must be {_spoken(hint)}")
     try:
         TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
     except ValidationError:

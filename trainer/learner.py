@@ -1,0 +1,97 @@
+"""One optimizer step of reinforcement learning: from scored groups to new weights, and all numbers that move between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from services.experience import ScoredGroup
+from trainer.assembly import engine_config, make_composite, wanted_policy
+from trainer.batching import MicroBatch, make_micro_batches
+from trainer.controllers import Controllers
+from trainer.engine import Engine
+from trainer.estimation import estimate_advantages
+from trainer.moving import parse_moving
+from trainer.reward_weights import RewardWeights
+from trainer.run import Run
+from trainer.sample import Sample
+from trainer.schedules import parse_schedule
+from trainer.segments import Segmenter
+from trainer.steps import make_step
+
+
+class Learner:
+    """The policy under its optimizer, with its loss. Methods are collectives: all ranks call them."""
+
+    def __init__(self, run: Run, start: Path) -> None:
+        """Loads the model in `start`. Raises ModelError, TermError, EngineConfigError."""
+        config = run.config
+        self._run, self._config = run, config
+        self.composite = make_composite(config)
+        self.engine = Engine(wanted_policy(config, start, self.composite), engine_config(config), run.group)
+        self._rewards = RewardWeights.of(config.rewards)
+        self._rate = parse_schedule(config.optim.learning_rate)
+        self._rate_factor = parse_moving(config.optim.learning_rate_factor)
+        places = {**self.composite.places(), **self._rewards.places(), "optim.learning_rate_factor": self._rate_factor}
+        self.controllers = Controllers(places)
+        ends = config.loss.segment_ends
+        tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True) if ends else None
+        self._segmenter = Segmenter(lambda token: tokenizer.decode([token]), ends) if tokenizer is not None else None
+
+    def learn(self, groups: Sequence[ScoredGroup], step: int) -> dict[str, float]:
+        """Takes the optimizer step and moves the controllers; the step's metrics, equal on all ranks.
+
+        A step of which no sample is left takes no part in training. Raises what `make_step` and `Engine.train_step` do.
+        """
+        config, total = self._config, self._config.optim.steps
+        weights, domain_weights = self._rewards.at(step, total)
+        made = make_step(
+            groups,
+            weights,
+            config.advantage.normalise,
+            config.rewards.missing,
+            policy_version=step,
+            combination=config.advantage.combination(),
+            whitened=config.advantage.whiten,
+            drop_zero_signal=config.advantage.drop_zero_signal,
+            domain_weights=domain_weights,
+            segmenter=self._segmenter,
+        )
+        metrics = {**made.metrics, **_told(weights, domain_weights)}
+        if made.samples:
+            rate = self._rate(step, total) * self._rate_factor(step, total)
+            batches = self._batches(made.samples)
+            result = self.engine.train_step(batches, self.composite, step=step, total_steps=total, learning_rate=rate)
+            metrics |= result.metrics
+        metrics |= self.controllers.metrics()
+        self.controllers.update(metrics)
+        return metrics
+
+    def _batches(self, samples: Sequence[Sample]) -> list[MicroBatch]:
+        group, advantage = self._run.group, self._config.advantage
+        batches = make_micro_batches(
+            samples,
+            self._config.optim.micro_batch_size,
+            rank=group.rank,
+            world_size=group.world_size,
+            whole_groups=self.composite.whole_groups,
+        )
+        if advantage.estimator == "group":
+            return batches
+        return estimate_advantages(
+            self.engine,
+            batches,
+            group,
+            gamma=advantage.gamma,
+            gae_lambda=advantage.gae_lambda,
+            whiten=advantage.whiten,
+        )
+
+
+def _told(weights: Mapping[str, float], domain_weights: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    told = {f"weight/{name}": value for name, value in weights.items()}
+    for domain, own in domain_weights.items():
+        told |= {f"weight/{domain}/{name}": value for name, value in own.items()}
+    return told
