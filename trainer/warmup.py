@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from trainer.assembly import engine_config
 from trainer.batching import make_micro_batches
 from trainer.checkpoint import publish
 from trainer.composite import Composite
@@ -18,7 +19,6 @@ from trainer.run import Run
 from trainer.sample import Sample
 from trainer.saves import Saves
 from trainer.term import make_term
-from trainer.assembly import engine_config
 
 
 def warm_up(run: Run) -> Path:
