@@ -16,7 +16,7 @@ from trainer.moving import is_moving, parse_moving
 from trainer.names import unknown_name
 from trainer.schedules import parse_schedule
 
-METRIC_AREAS = ("term", "reward", "rollout", "group", "loss", "optim", "batch")
+METRIC_AREAS = ("term", "reward", "rollout", "group", "loss", "optim", "batch", "cosine", "domain")
 """What the metrics of a step begin with."""
 
 
