@@ -23,11 +23,10 @@ from torch import Tensor
 
 from trainer.attribution import inner_products
 from trainer.batching import MicroBatch
-from trainer.composite import Composite, CompositeGradients, NotFiniteLossError
+from trainer.composite import Composite, NotFiniteLossError
 from trainer.engine_config import EngineConfig, deepspeed_config
 from trainer.group import RankGroup
 from trainer.losses.aggregation import Counts
-from trainer.losses.packed import PackedBatch
 from trainer.policy import Policy, Scores
 from trainer.step_plan import StepPlan
 from trainer.step_totals import StepTotals
@@ -188,7 +187,7 @@ class Engine:
                 totals.add(part.terms, inner_products(part, batch))
                 loss = part.surrogate(batch, list(plan.weights.values()))
                 if place == 1 and self._compares_parameters(plan.step):
-                    totals.parameter_products = self._parameter_products(part, batch, plan.weights)
+                    totals.parameter_products = self._parameter_products(here, plan)
             except NotFiniteLossError as error:
                 # NaN gradients make all ranks skip the step together, and leave no collective unmatched.
                 totals.not_finite.update(error.terms)
@@ -200,15 +199,18 @@ class Engine:
         every = self._config.parameter_cosines_every
         return every > 0 and step % every == 0
 
-    def _parameter_products(self, part: CompositeGradients, batch: PackedBatch, weights: Mapping[str, float]) -> list:
+    def _parameter_products(self, micro_batch: MicroBatch, plan: StepPlan) -> list:
         """Inner products of the terms' gradients with respect to all parameters: `[K, K]`, 0 for terms of weight 0.
 
-        Holds a gradient of the model for each term while it lasts.
+        Holds a gradient of the model for each term while it lasts. The policy is called past DeepSpeed, which takes every
+        backward pass through its own call for one of its steps.
         """
         parameters = [p for p in self.policy.parameters() if p.requires_grad]
+        batch = plan.pack(micro_batch, self.policy(micro_batch, plan.composite.needs))
+        part = plan.gradients(batch)
         rows: list[Tensor] = []
-        for place, weight in enumerate(weights.values()):
-            alone = [float(other == place and weight != 0) for other in range(len(weights))]
+        for place, weight in enumerate(plan.weights.values()):
+            alone = [float(other == place and weight != 0) for other in range(len(plan.weights))]
             gradients = torch.autograd.grad(
                 part.surrogate(batch, alone), parameters, retain_graph=True, allow_unused=True, materialize_grads=True
             )

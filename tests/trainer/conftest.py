@@ -27,6 +27,8 @@ ONE_RANK = (
     "partition:2:bf16",
     "clipping:0:fp32",
     "clipping:2:fp32",
+    "everything:0:sum",
+    "everything:2:pcgrad",
     "resume:0:fp32",
     "publish:0:fp32",
 )
@@ -43,6 +45,9 @@ TWO_RANKS = (
     "group",
     "unequal",
     "nothing",
+    "everything:1:sum",
+    "everything:2:pcgrad",
+    "everything:3:sum",
     "resume:2:fp32",
     "resume:3:fp32",
     "publish:3:fp32",

@@ -8,21 +8,26 @@ import math
 import random
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from trainer.attribution import inner_products
 from trainer.batching import make_micro_batches
 from trainer.checkpoint import CheckpointError, Checkpoints, publish
 from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError
 from trainer.engine import Engine
 from trainer.engine_config import EngineConfig
+from trainer.estimation import estimate_advantages
 from trainer.group import join_group, leave_group
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.contract import LossOutputs
 from trainer.policy import Policy, load_policy
 from trainer.sample import Sample
+from trainer.step_plan import StepPlan
+from trainer.step_totals import StepTotals
 from trainer.term import make_term
 
 MARK = 9.0
@@ -122,6 +127,102 @@ def case_partition(stage, dtype):
             "norm": abs(result.metrics["optim/gradient_norm"] / norm(expected.values()) - 1),
             "clip_fraction": result.metrics["term/policy/clip_fraction"],
             "tokens": result.metrics["batch/tokens"],
+        }
+    return errors
+
+
+def tiny(seed):
+    torch.manual_seed(seed)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=40, max_position_embeddings=64, **size))
+
+
+def taught_policy():
+    policy = Policy(tiny(0), logits_per_chunk=160, value_head=True, teacher=tiny(1))
+    with torch.no_grad():
+        policy.value_head.weight.copy_(torch.linspace(-1, 1, 16))
+    return policy
+
+
+def compared():
+    """Six rollouts of three groups, with rewards; two domains."""
+    rewards = (1.0, 0.0, 0.5, 0.25, 0.75, 0.75)
+    return [
+        replace(sample, group=place // 2, reward=rewards[place], domain="ab"[place % 2])
+        for place, sample in enumerate(samples(lengths=(3, 7, 1, 9, 4, 2)))
+    ]
+
+
+def everything(combination):
+    """Terms of every scope, with batch statistics, a value head and a teacher."""
+    return Composite(
+        [
+            make_term("policy", type="grpo", aggregation="group_mean"),
+            make_term("pairs", type="dpo", weight=0.5),
+            make_term("groups", type="group_preference", weight=0.4),
+            make_term("kto", type="kto", weight=0.3),
+            make_term("values", type="value", weight=0.2),
+            make_term("teacher", type="forward_kl", weight=0.3),
+            make_term("distil", type="distill", weight=0.1),
+            make_term("smooth", type="sft_smoothed", weight=-0.2),
+        ],
+        combination,
+        seed=1,
+    )
+
+
+def estimated(on, size, group, rank, world_size):
+    """Micro-batches with advantages and returns of the value head."""
+    own = make_micro_batches(compared(), size, rank=rank, world_size=world_size, whole_groups=True)
+    return estimate_advantages(on, own, group, gamma=0.9, gae_lambda=0.8, whiten=True)
+
+
+class Alone:
+    """A plain policy, and a group of one, in place of an engine on ranks."""
+
+    def __init__(self, policy):
+        self._policy = policy
+
+    @torch.no_grad()
+    def scores(self, batch, wanted):
+        return self._policy(batch, wanted)
+
+    def gather(self, value):
+        return [value]
+
+
+def plain_everything(combination):
+    """Gradients and metrics of the whole step at once on one process, without DeepSpeed."""
+    policy = taught_policy()
+    (batch,) = estimated(Alone(policy), 6, Alone(policy), 0, 1)
+    terms = everything(combination)
+    packed = batch.pack(policy(batch, terms.needs), 1, 10)
+    plan = StepPlan(terms, terms.normalisers(batch.counts), 1, 10)
+    plan = plan.with_statistics(StepTotals.combine([plan.measure([packed]).to_json()]))
+    if combination == "pcgrad":
+        plan = plan.with_products(StepTotals.combine([plan.survey([packed]).to_json()]))
+    part = plan.gradients(packed)
+    totals = StepTotals()
+    totals.add(part.terms, inner_products(part, packed))
+    part.surrogate(packed, list(plan.weights.values())).backward()
+    metrics = plan.metrics(StepTotals.combine([totals.to_json()]), batch.domains)
+    return {name: p.grad for name, p in policy.named_parameters()}, metrics
+
+
+def case_everything(stage, combination):
+    expected, told = plain_everything(combination)
+    errors = {}
+    for size in (6, 2, 4):
+        config = EngineConfig(zero_stage=stage, gradient_clipping=0.0, parameter_cosines_every=int(stage < 3))
+        watched = WatchedEngine(taught_policy(), config, GROUP)
+        own = estimated(watched, size, GROUP, GROUP.rank, GROUP.world_size)
+        result = watched.train_step(own, everything(combination), step=1, total_steps=10, learning_rate=1e-2)
+        difference = [watched.gradients[name] - gradient for name, gradient in expected.items()]
+        errors[size] = {
+            "gradient": norm(difference) / norm(expected.values()),
+            "metrics": max(abs(result.metrics[name] - value) / max(1.0, abs(value)) for name, value in told.items()),
+            "parameter_cosines": sum(name.startswith("parameter_cosine/") for name in result.metrics),
+            "counted": [result.metrics[f"batch/{name}"] for name in ("groups", "pairs", "sequences")],
         }
     return errors
 

@@ -28,6 +28,25 @@ def test_the_gradient_is_that_of_the_whole_step_on_one_process(case, ranks, requ
             assert 0 < errors["clip_fraction"] < 1
 
 
+EVERYTHING = [
+    ("one_rank", "everything:0:sum"),
+    ("one_rank", "everything:2:pcgrad"),
+    ("two_ranks", "everything:1:sum"),
+    ("two_ranks", "everything:2:pcgrad"),
+    ("two_ranks", "everything:3:sum"),
+]
+
+
+@pytest.mark.parametrize(("ranks", "case"), EVERYTHING)
+def test_pairs_groups_statistics_values_and_a_teacher_are_those_of_the_whole_step(ranks, case, request):
+    """Micro-batches of one, two and three groups; attribution too is that of the whole step."""
+    for found, _ in request.getfixturevalue(ranks):
+        for size, seen in found[case].items():
+            assert seen["gradient"] < 2e-6 and seen["metrics"] < 1e-5, (size, seen)
+            assert seen["counted"] == [3.0, 2.0, 6.0]
+            assert (seen["parameter_cosines"] > 0) == (":3:" not in case)
+
+
 def test_all_ranks_report_the_same_metrics(two_ranks):
     first, second = (found for found, _ in two_ranks)
     assert [first[case] for case in PARTITIONS] == [second[case] for case in PARTITIONS]
