@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainer.composite import Composite
 from trainer.config import JobConfig, TermSection
-from trainer.losses.user import LossPathError
+from trainer.imports import ImportPathError
 from trainer.term import TermError, make_term
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_composite(config: JobConfig) -> Composite:
-    """The composite of the job. Raises TermError, LossPathError."""
+    """The composite of the job. Raises TermError, ImportPathError."""
     return Composite(
         [_term(section) for section in config.loss.all_terms()], config.loss.combination, seed=config.job.seed
     )
@@ -46,7 +46,7 @@ def probe_terms(config: JobConfig) -> list[str]:
     for section in config.loss.all_terms():
         try:
             term = _term(section)
-        except (TermError, LossPathError, ValueError) as error:
+        except (TermError, ImportPathError, ValueError) as error:
             problems.append(f"loss.terms: {error}")
             continue
         terms.append(term)

@@ -12,9 +12,11 @@ from trainer.metrics import read_metrics
 
 PANELS = (
     ("Reward components (mean)", r"reward/(.+)"),
-    ("Loss terms (value)", r"term/(.+)/value"),
+    ("Loss terms (value)", r"term/([^/]+)/value"),
     ("Weights of components", r"weight/(.+)"),
-    ("Weights of loss terms", r"term/(.+)/weight"),
+    ("Weights of loss terms", r"term/([^/]+)/weight"),
+    ("Share of the gradient, by term", r"term/([^/]+)/share"),
+    ("Controllers", r"controller/(.+?)(?<!/unchanged)"),
 )
 
 
@@ -60,7 +62,7 @@ def draw_curves(run_dir: Path) -> Path:
     from matplotlib import pyplot
 
     lines = [line for line in read_metrics(run_dir) if line["phase"] == "rl"]
-    figure, axes = pyplot.subplots(2, 2, figsize=(15, 8), sharex=True)
+    figure, axes = pyplot.subplots(3, 2, figsize=(15, 12), sharex=True)
     for axis, (title, pattern) in zip(axes.flat, PANELS, strict=True):
         axis.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)  # pyright: ignore[reportAttributeAccessIssue]
         for name, (steps, values) in sorted(_curves(lines, re.compile(pattern)).items()):
@@ -69,7 +71,7 @@ def draw_curves(run_dir: Path) -> Path:
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    for axis in axes[1]:
+    for axis in axes[-1]:
         axis.set_xlabel("optimizer step")
     figure.tight_layout()
     path = run_dir / "curves.png"

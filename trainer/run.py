@@ -22,7 +22,8 @@ from trainer.data import DataError
 from trainer.engine_config import EngineConfigError
 from trainer.exits import BAD_JOB, CRASHED, DONE, INTERRUPTED, Interrupted, StopRequest
 from trainer.group import RankGroup, join_group, leave_group
-from trainer.losses.user import LossContractError, LossPathError
+from trainer.imports import ImportPathError
+from trainer.losses.user import LossContractError
 from trainer.policy import ModelError
 from trainer.preflight import check_job
 from trainer.progress import Progress, Superseded, progress_from_environment
@@ -35,10 +36,12 @@ NOT_WORTH_ANOTHER_ATTEMPT = (
     ModelError,
     CheckpointError,
     TermError,
-    LossPathError,
+    ImportPathError,
     LossContractError,
     EngineConfigError,
     NotFiniteLossError,
+    ScheduleError,
+    ControllerError,
     UnknownAddressError,
 )
 MAY_PASS = (RolloutError, ServiceError, MissingRewardError, Superseded)

@@ -9,10 +9,8 @@ from typing import Any, cast
 
 from trainer.losses.aggregation import Counts
 from trainer.losses.packed import PackedBatch
+from trainer.normalisation import RELATIVE_FLOOR
 from trainer.sample import LOGPROBS, Sample
-
-# Rewards that differ by less than a millionth of their size are equal: float noise is no preference.
-RELATIVE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ from trainer.composite import TermValue
 from trainer.losses.contract import MetricSum
 
 
+RESERVED = frozenset({"value", "weight", "weighted", "share", "gradient_norm", "projected_weight"})
+"""What the trainer tells of every term under `term/<name>/`."""
+
+
 class StepTotals:
     """Sums for one step. Metrics are kept as sums with their counts, so the means at the end are exact."""
 
@@ -81,7 +85,7 @@ class StepTotals:
                 for domain, part in zip(domains, parts, strict=True):
                     named[f"domain/{domain}/term/{name}/value"] = part
                     named[f"domain/{domain}/term/{name}/weighted"] = weight * part if weight else 0.0
-        return {"loss/total": total, **named, **{f"term/{name}": mean for name, mean in self.means().items()}}
+        return {"loss/total": total, **{_told(name): mean for name, mean in self.means().items()}, **named}
 
     def _add_values(self, name: str, values: Iterable[float]) -> None:
         before = self.values.get(name)
@@ -93,6 +97,12 @@ class StepTotals:
 
     def _add_products(self, products: list) -> None:
         self.products = _added(self.products, products)
+
+
+def _told(path: str) -> str:
+    """The name of a term's own metric; one that bears a name of the trainer's is told under `own/`."""
+    term, _, metric = path.partition("/")
+    return f"term/{term}/own/{metric}" if metric in RESERVED else f"term/{path}"
 
 
 def _added(before: list | None, more: list) -> list:

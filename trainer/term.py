@@ -71,7 +71,7 @@ def make_term(
     """A term from what a job file says: a built-in `type`, or the import `path` of a user's function.
 
     `constant` belongs to the aggregation `sequence_sum`. `needs` and `scope` are for user functions: what they read, and what they are called with. Raises TermError, and
-    LossPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
+    ImportPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
     """
     if (type is None) == (path is None):
         raise TermError(f"term {name!r}: give either a built-in type or the path of a function")
@@ -106,7 +106,7 @@ def make_term(
         needs=built_in.needs | _needs_of(built_in.scope, aggregation, parsed),
         scope=built_in.scope,
         non_negative=built_in.non_negative,
-        statistics=built_in.statistics,
+        statistics=None if parsed.get(built_in.replaces_statistics) is not None else built_in.statistics,
         user_function=user_function,
     )
 

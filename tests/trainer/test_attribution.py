@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.loss_steps import STEP, TOTAL_STEPS, RandomStep, random_composite
 from trainer.attribution import Attribution, inner_products, without_conflicts
 from trainer.composite import Composite, NotFiniteLossError
-from trainer.losses.contract import LossOutputs
+from trainer.losses.contract import LossOutputs, MetricSum
 from trainer.losses.packed import PackedBatch
 from trainer.step_plan import StepPlan
 from trainer.step_totals import StepTotals
@@ -153,3 +153,19 @@ def test_the_order_of_projections_follows_the_seed_and_the_step_and_not_the_orde
 
     assert found("abc", 4) == found("cab", 4) == found("bca", 4)
     assert len({found("abc", step) for step in range(20)}) > 1
+
+
+def test_a_terms_own_metric_never_hides_what_the_trainer_tells():
+    totals = StepTotals()
+    totals.add_sums("mine", {name: MetricSum(torch.tensor(6.0), 2.0) for name in ("value", "share", "ratio")})
+    totals.values["mine"] = [0.5]
+    told = totals.metrics({"mine": 2.0}, ("x",))
+    assert told == {
+        "loss/total": 1.0,
+        "term/mine/value": 0.5,
+        "term/mine/weight": 2.0,
+        "term/mine/weighted": 1.0,
+        "term/mine/own/value": 3.0,
+        "term/mine/own/share": 3.0,
+        "term/mine/ratio": 3.0,
+    }

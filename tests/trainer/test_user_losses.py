@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from trainer.composite import Composite
+from trainer.imports import ImportPathError
 from trainer.losses.aggregation import Counts
 from trainer.losses.clipped import ppo_clip
 from trainer.losses.contract import LossInputs, LossOutputs
 from trainer.losses.packed import PackedBatch
-from trainer.losses.user import LossContractError, LossPathError, load_loss, per_scope
+from trainer.losses.user import LossContractError, load_loss, per_scope
 from trainer.term import make_term
 
 GUIDE = Path(os.environ.get("ASSAY_DATA", Path(__file__).parents[3] / "shared" / "data")) / "prime_rl_guide"
@@ -183,6 +184,6 @@ def test_a_path_that_leads_nowhere_says_where_it_ends(path, said, tmp_path, monk
     (tmp_path / "whole.py").write_text("NUMBER = 3\ndef loss_function(inputs): ...\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "whole", raising=False)
-    with pytest.raises(LossPathError) as caught:
+    with pytest.raises(ImportPathError) as caught:
         load_loss(path)
     assert said in str(caught.value) and repr(path) in str(caught.value)

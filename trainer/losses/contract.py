@@ -88,4 +88,6 @@ class TermOutput:
 
 def means(**values: Tensor) -> dict[str, MetricSum]:
     """Metrics that are means over the elements of tensors, whatever these stand for."""
-    return {name: MetricSum(each.detach().double().sum(), float(each.numel())) for name, each in values.items()}
+    import torch
+
+    return {name: MetricSum(each.detach().sum(dtype=torch.float64), float(each.numel())) for name, each in values.items()}

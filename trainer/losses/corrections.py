@@ -74,5 +74,5 @@ def corrected(
     judged = batch.span_means(logs, "sequence").exp() if correction == "geometric_mask" else weight
     beyond = outside(judged, low, high)
     weight = weight.clamp(low, high) if correction.endswith("tis") else weight.masked_fill(beyond, 0.0)
-    metrics = means(correction_weight=weight, correction_outside=beyond.to(weight.dtype))
+    metrics = means(correction_weight=weight, correction_outside=beyond)
     return TermOutput(output.values * weight, metrics={**output.metrics, **metrics})

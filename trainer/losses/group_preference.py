@@ -13,9 +13,7 @@ from trainer.losses.packed import PackedBatch
 from trainer.losses.pairs import log_ratio_sums
 from trainer.losses.ratio import check_positive
 from trainer.losses.term import BuiltInTerm
-
-# Rewards that differ by less than a millionth of their size are equal, as for pairs: float noise is no preference.
-RELATIVE_FLOOR = 1e-6
+from trainer.normalisation import RELATIVE_FLOOR
 
 
 def group_preference(batch: PackedBatch, *, beta: float = 0.1) -> TermOutput:

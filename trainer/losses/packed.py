@@ -153,7 +153,8 @@ class PackedBatch:
 
     def token_counts(self) -> Tensor:
         """How many tokens count in each sequence: int64 `[B]`."""
-        return self.sequence_index[self.loss_mask].bincount(minlength=self.sequence_count)
+        zeros = self.sequence_index.new_zeros(self.sequence_count)
+        return zeros.scatter_add(0, self.sequence_index, self.loss_mask.long())
 
     def sequence_sums(self, per_token: Tensor) -> Tensor:
         """Sums of a `[N]` tensor over each sequence: `[B]`, with gradient; 0 for a sequence without tokens."""

@@ -166,13 +166,14 @@ TERMS: Mapping[str, BuiltInTerm] = {
     "sppo_hard": BuiltInTerm(sppo_hard, _PAIRS, "pair", non_negative=True),
     "apo_zero": BuiltInTerm(apo_zero, _PAIRS, "pair", non_negative=True),
     "apo_down": BuiltInTerm(apo_down, _PAIRS, "pair", non_negative=True),
-    "bco": BuiltInTerm(bco, _PAIRS, "pair", non_negative=True, statistics=bco_delta),
-    "kto": BuiltInTerm(kto, _PAIRS, "pair", non_negative=True, statistics=kto_divergence),
+    "bco": BuiltInTerm(bco, _PAIRS, "pair", non_negative=True, statistics=bco_delta, replaces_statistics="delta"),
+    "kto": BuiltInTerm(kto, _PAIRS, "pair", non_negative=True, statistics=kto_divergence, replaces_statistics="kl"),
     "kto_unpaired": BuiltInTerm(
         kto_unpaired,
         frozenset({"ref_logprobs", "rewards"}),
         per_token=False,
         non_negative=True,
         statistics=kto_divergence,
+        replaces_statistics="kl",
     ),
 }

@@ -10,7 +10,6 @@ Bounds named `eps_low` and `eps_high` are relative: the ratio is kept within `[1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from trainer.losses.contract import MetricSum, means
@@ -83,8 +82,7 @@ def outside(ratio: Tensor, low: float, high: float) -> Tensor:
 def ratio_metrics(log_ratios: Tensor, **shares: Tensor) -> dict[str, MetricSum]:
     """The mean ratio, an estimate of KL(anchor, policy) in nats, and means of bool tensors by name."""
     ratio = log_ratios.detach().exp()
-    shown: Mapping[str, Tensor] = {name: share.to(ratio.dtype) for name, share in shares.items()}
-    return means(ratio=ratio, anchor_kl=ratio - 1 - log_ratios, **shown)
+    return means(ratio=ratio, anchor_kl=ratio - 1 - log_ratios.detach(), **shares)
 
 
 def check_span(span: str) -> None:

@@ -32,6 +32,8 @@ class BuiltInTerm:
     non_negative: bool = False
     """Whether its values cannot be below 0, as some controllers ask."""
     statistics: StatisticsFunction | None = None
+    replaces_statistics: str = ""
+    """An argument that makes `statistics` needless where it is given as a number."""
 
     @property
     def aggregation(self) -> AggregationKind:

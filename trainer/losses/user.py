@@ -6,7 +6,6 @@ holds the two types of its contract.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from trainer.imports import load_function
 from trainer.losses.contract import LossInputs, LossOutputs, MetricSum, Scope, TermOutput
 from trainer.losses.packed import PackedBatch
 from trainer.losses.term import TermFunction
-from trainer.names import unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,32 +28,14 @@ Of pair scope it takes two `LossInputs`, chosen and rejected; of group scope a l
 """
 
 
-class LossPathError(ValueError):
-    """An import path that leads to no function; the message says which part of it fails."""
-
-
 class LossContractError(ValueError):
     """A user's loss returned something else than `LossOutputs`."""
 
 
 def load_loss(path: str) -> LossFunction:
-    """The callable at `package.module.function`. Imports its module. Raises LossPathError."""
-    module_name, _, name = path.rpartition(".")
-    if not module_name or not name.isidentifier():
-        raise LossPathError(f"path {path!r}: must be package.module.function")
+    """The callable at `package.module.function`. Imports its module. Raises ImportPathError."""
     provide_prime_rl_types()
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's module raises while it is imported
-        raise LossPathError(
-            f"path {path!r}: {module_name} cannot be imported: {type(error).__name__}: {error}; its folder must be on"
-            " PYTHONPATH, or its package installed"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        functions = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module_name]
-        raise LossPathError(f"path {path!r}: {unknown_name(name, functions)}, in {module_name}")
-    return function
+    return load_function(path)
 
 
 def provide_prime_rl_types() -> None:

@@ -30,7 +30,7 @@ def value(
     """
     values, returns = batch.require("values").double(), batch.require("returns").double()
     losses = residual_loss(values - returns, kind, delta)
-    metrics = means(value=values, returns=returns, squared_error=(values - returns).square())
+    metrics = means(estimate=values, returns=returns, squared_error=(values - returns).square())
     if clip is not None:
         check_positive(clip=clip)
         old = batch.require("old_values").double()
