@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+
+from benchmarks.figures import Figure, report
 
 ROOT = Path(__file__).parent.parent
 ASSAY = [sys.executable, "-m", "trainer.cli"]
 LIMIT_SECONDS = 360.0
 POINTS = 10.0
 HELDOUT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A row of the table."""
-
-    name: str
-    measured: str
-    bar: str
-    met: bool
 
 
 def main() -> int:
@@ -49,10 +36,7 @@ def main() -> int:
         figures.append(gsm8k(arguments.gsm8k))
     if arguments.humaneval:
         figures += humaneval(arguments.humaneval)
-    print(table(figures))
-    met = sum(figure.met for figure in figures)
-    print(f"{met} of {len(figures)} bars met")
-    return 0 if met == len(figures) else 1
+    return report(figures)
 
 
 def quickstart(seed: int) -> list[Figure]:
@@ -131,20 +115,6 @@ def own_processes() -> set[int]:
         if ("services." in command or "-m trainer" in command) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.add(process.info["pid"])
     return found
-
-
-def table(figures: Sequence[Figure]) -> str:
-    """Markdown, with the machine and the date."""
-    memory = psutil.virtual_memory().total / 2**30
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()},"
-        f" Python {platform.python_version()}",
-        "",
-        "| figure | measured | bar | met |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {f.name} | {f.measured} | {f.bar} | {'yes' if f.met else 'NO'} |" for f in figures]
-    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def log_ratio(batch: PackedBatch, anchor: Anchor = "behaviour", span: Span = "to
     check_span(span)
     below = batch.require("inference_logprobs" if anchor == "behaviour" else "old_logprobs")
     tokens = log_difference(batch.trainer_logprobs, below)
-    return with_value(tokens, batch.span_means(tokens.detach(), span))
+    return tokens if span == "token" else with_value(tokens, batch.span_means(tokens.detach(), span))
 
 
 def on_policy_ratio(batch: PackedBatch) -> Tensor:
@@ -92,11 +92,14 @@ def check_span(span: str) -> None:
 
 
 def check_eps(eps_low: float, eps_high: float) -> None:
-    """Raises ValueError outside `0 < eps_low < 1`, `eps_high > 0`."""
+    """Raises ValueError outside `0 < eps_low < 1`, `0 < eps_high < 1`: above it a bound of the ratio itself is meant."""
     if not 0 < eps_low < 1:
         raise ValueError(f"eps_low must lie between 0 and 1, not {eps_low!r}; the ratio is kept above 1 - eps_low")
-    if not eps_high > 0:
-        raise ValueError(f"eps_high must be greater than 0, not {eps_high!r}; the ratio is kept below 1 + eps_high")
+    if not 0 < eps_high < 1:
+        absolute = f"; to keep the ratio below {eps_high:g} write {eps_high - 1:g}" if eps_high > 1 else ""
+        raise ValueError(
+            f"eps_high must lie between 0 and 1, not {eps_high!r}; the ratio is kept below 1 + eps_high{absolute}"
+        )
 
 
 def check_bounds(name: str, low: float, high: float) -> None:
