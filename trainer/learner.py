@@ -19,7 +19,10 @@ from trainer.run import Run
 from trainer.sample import Sample
 from trainer.schedules import parse_schedule
 from trainer.segments import Segmenter
-from trainer.steps import make_step
+from trainer.steps import BarrenError, make_step
+
+MOST_BARREN_STEPS = 10
+"""How many steps in a row may have nothing to train on before the job is stopped."""
 
 
 class Learner:
@@ -38,12 +41,14 @@ class Learner:
         self.controllers = Controllers(places)
         ends = config.loss.segment_ends
         tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True) if ends else None
+        self._barren_steps = 0
         self._segmenter = Segmenter(lambda token: tokenizer.decode([token]), ends) if tokenizer is not None else None
 
     def learn(self, groups: Sequence[ScoredGroup], step: int) -> dict[str, float]:
         """Takes the optimizer step and moves the controllers; the step's metrics, equal on all ranks.
 
-        A step of which no sample is left takes no part in training. Raises what `make_step` and `Engine.train_step` do.
+        A step of which no sample is left changes nothing. Raises BarrenError where that goes on, and what `make_step` and
+        `Engine.train_step` raise.
         """
         config, total = self._config, self._config.optim.steps
         weights, domain_weights = self._rewards.at(step, total)
@@ -60,6 +65,9 @@ class Learner:
             segmenter=self._segmenter,
         )
         metrics = {**made.metrics, **_told(weights, domain_weights)}
+        self._barren_steps = 0 if made.samples else self._barren_steps + 1
+        if self._barren_steps >= min(MOST_BARREN_STEPS, total):
+            raise BarrenError(_reasons(self._barren_steps, metrics))
         if made.samples:
             rate = self._rate(step, total) * self._rate_factor(step, total)
             batches = self._batches(made.samples)
@@ -88,6 +96,15 @@ class Learner:
             gae_lambda=advantage.gae_lambda,
             whiten=advantage.whiten,
         )
+
+
+def _reasons(steps: int, metrics: Mapping[str, float]) -> str:
+    missing = {name.removeprefix("missing/"): int(count) for name, count in metrics.items() if name.startswith("missing/")}
+    told = [f"{count} scores of {scorer!r} were missing" for scorer, count in missing.items()]
+    if metrics["group/filtered"]:
+        told.append(f"{int(metrics['group/filtered'])} groups had no signal and advantage.drop_zero_signal left them out")
+    reasons = "; ".join(told) or "every completion was empty"
+    return f"{steps} steps in a row had no rollout to train on; in the last of them {reasons}"
 
 
 def _told(weights: Mapping[str, float], domain_weights: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

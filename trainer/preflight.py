@@ -18,11 +18,20 @@ from trainer.schedule_shapes import ScheduleError
 
 
 def check_job(config: JobConfig) -> None:
-    """Raises JobFileError with every problem of the model's folder, the data sets, the schedules and the loss terms.
+    """Raises JobFileError with every problem of the models' folders, the data sets, the numbers that move, DeepSpeed's
+    keys and the loss terms.
 
-    Imports torch only if nothing else is wrong, and never loads the model.
+    Imports torch only if nothing else is wrong, and never loads a model.
     """
-    problems = [*_model_problems(config), *_data_problems(config), *_schedule_problems(config)]
+    problems = [
+        *_model_problems("model.path", config.model.path),
+        *(_model_problems("model.teacher", config.model.teacher) if config.model.teacher else ()),
+        *_data_problems(config),
+        *_schedule_problems(config),
+        *_engine_problems(config),
+    ]
+    # A schedule that cannot be read has no value to judge the rewards by.
+    problems = problems or _signal_problems(config)
     if not problems:
         problems = _term_problems(config)
     if problems:
@@ -32,14 +41,17 @@ def check_job(config: JobConfig) -> None:
 def check_components(config: JobConfig, components: Mapping[str, Component]) -> None:
     """Raises JobFileError where a component is named that no scorer has, or is used as its range does not allow.
 
-    components: every component of the job's scorers, by name, as the services describe them.
+    components: every component of the job's scorers, by name; of a scorer without any here nothing is known.
     """
     problems = [*_weight_problems(config, components), *_advantage_problems(config, components)]
     problems += [
-        f"evaluation.accuracy.{domain}: {unknown_name(name, sorted(components))}"
-        for domain, name in config.evaluation.accuracy.items()
-        if name not in components
+        f"rewards.custom: component {name!r} belongs to no scorer of the job by its name; a component is"
+        f" 'scorer/name', scorers here: {', '.join(config.scorer_names())}"
+        for name in components
+        if name.split("/")[0] not in config.scorer_names()
     ]
+    for domain, name in config.evaluation.accuracy.items():
+        problems += _unknown(f"evaluation.accuracy.{domain}", name, components)
     if problems:
         raise JobFileError(problems)
 
@@ -48,7 +60,7 @@ def _weight_problems(config: JobConfig, components: Mapping[str, Component]) -> 
     problems = []
     for field, name, weight in _weights(config):
         if name not in components:
-            problems.append(f"{field}: {unknown_name(name, sorted(components))}")
+            problems += _unknown(field, name, components)
             continue
         lowest, highest = _range(config, weight)
         if not components[name].higher_is_better and highest > 0:
@@ -67,7 +79,7 @@ def _advantage_problems(config: JobConfig, components: Mapping[str, Component]) 
     problems = []
     for gate in config.advantage.gates:
         if gate not in components:
-            problems.append(f"advantage.gates: {unknown_name(gate, sorted(components))}")
+            problems += _unknown("advantage.gates", gate, components)
         elif components[gate].low < 0 or not components[gate].higher_is_better:
             problems.append(f"advantage.gates: {gate!r} must be 0 or more, and better when it is higher, to open a gate")
     if config.advantage.normalise == "max_rl":
@@ -78,6 +90,12 @@ def _advantage_problems(config: JobConfig, components: Mapping[str, Component]) 
                     " it takes components and weights of 0 or more: take 'group_mean'"
                 )
     return problems
+
+
+def _unknown(field: str, name: str, components: Mapping[str, Component]) -> list[str]:
+    """A line for a component that its scorer does not have; of a scorer without any here nothing is known."""
+    of_known_scorer = any(known.split("/")[0] == name.split("/")[0] for known in components)
+    return [f"{field}: {unknown_name(name, sorted(components))}"] if of_known_scorer and name not in components else []
 
 
 def _weights(config: JobConfig) -> list[tuple[str, str, float | dict]]:
@@ -109,18 +127,43 @@ def _range(config: JobConfig, value: float | dict) -> tuple[float, float]:
     return moving_range(parse_moving(value), config.optim.steps) if config.optim.steps else (0.0, 0.0)
 
 
-def _model_problems(config: JobConfig) -> list[str]:
-    path = Path(config.model.path)
+def _signal_problems(config: JobConfig) -> list[str]:
+    """Domains in which no component that a scorer of theirs has counts at any step."""
+    problems = []
+    for domain, scorers in config.rewards.scorers.items():
+        weights = {**config.rewards.weights, **config.rewards.domain_weights.get(domain, {})}
+        of_domain = [weight for name, weight in weights.items() if name.split("/")[0] in scorers]
+        if config.optim.steps and all(_range(config, weight) == (0.0, 0.0) for weight in of_domain):
+            problems.append(
+                f"rewards.weights: nothing that counts in domain {domain!r}: give a component of its scorers"
+                f" ({', '.join(scorers)}) a weight other than 0, such as \"{scorers[0]}/...\" = 1.0"
+            )
+    return problems
+
+
+def _engine_problems(config: JobConfig) -> list[str]:
+    from trainer.assembly import engine_config
+    from trainer.engine_config import EngineConfigError, deepspeed_config
+
+    try:
+        deepspeed_config(engine_config(config))
+    except EngineConfigError as error:
+        return [f"deepspeed.config: {error}"]
+    return []
+
+
+def _model_problems(field: str, directory: str) -> list[str]:
+    path = Path(directory)
     if not path.is_dir():
-        return [f"model.path: {path} is no directory; it must hold a Hugging Face model"]
+        return [f"{field}: {path} is no directory; it must hold a Hugging Face model"]
     if not (path / "config.json").is_file():
-        return [f"model.path: {path} has no config.json; it must hold a Hugging Face model"]
+        return [f"{field}: {path} has no config.json; it must hold a Hugging Face model"]
     try:
         json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return [f"model.path: {path / 'config.json'} is not JSON"]
+        return [f"{field}: {path / 'config.json'} is not JSON"]
     if not any(path.glob("*.safetensors")):
-        return [f"model.path: {path} has no *.safetensors file; save the model with safe_serialization"]
+        return [f"{field}: {path} has no *.safetensors file; save the model with safe_serialization"]
     return []
 
 

@@ -18,6 +18,7 @@ from trainer.advantages import MissingRewardError
 from trainer.checkpoint import CheckpointError
 from trainer.composite import NotFiniteLossError
 from trainer.config import JobConfig, JobFileError
+from trainer.controller_spec import ControllerError
 from trainer.data import DataError
 from trainer.engine_config import EngineConfigError
 from trainer.exits import BAD_JOB, CRASHED, DONE, INTERRUPTED, Interrupted, StopRequest
@@ -28,6 +29,8 @@ from trainer.policy import ModelError
 from trainer.preflight import check_job
 from trainer.progress import Progress, Superseded, progress_from_environment
 from trainer.rollouts import RolloutError
+from trainer.schedule_shapes import ScheduleError
+from trainer.steps import BarrenError
 from trainer.term import TermError
 
 NOT_WORTH_ANOTHER_ATTEMPT = (
@@ -44,7 +47,7 @@ NOT_WORTH_ANOTHER_ATTEMPT = (
     ControllerError,
     UnknownAddressError,
 )
-MAY_PASS = (RolloutError, ServiceError, MissingRewardError, Superseded)
+MAY_PASS = (BarrenError, RolloutError, ServiceError, MissingRewardError, Superseded)
 
 
 @dataclass(frozen=True)

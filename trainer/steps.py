@@ -20,6 +20,10 @@ from trainer.sample import Sample
 from trainer.segments import Segmenter
 
 
+class BarrenError(RuntimeError):
+    """Step after step no rollout was left to train on; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """The samples of an optimizer step, and metrics that need no model."""

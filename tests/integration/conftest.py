@@ -42,6 +42,17 @@ accuracy = { math = "math/correctness" }
 name = "policy"
 type = "grpo"
 [[loss.terms]]
+name = "pairs"
+type = "dpo"
+weight = { controller = "running_scale", start = 0.1, min = 0.01, max = 1.0 }
+kwargs = { beta = { controller = "target_kl", start = 0.1, target = 1e-6, min = 0.01, max = 1.0, metric = "term/kl/k1" } }
+
+[[loss.terms]]
+name = "imitate"
+type = "kto_unpaired"
+weight = { schedule = "polynomial", start = 0.1, end = 0.01, power = 2.0 }
+
+[[loss.terms]]
 name = "kl"
 type = "kl"
 weight = { schedule = "linear", start = 0.0, end = 0.05 }

@@ -12,7 +12,7 @@ from services.jobs.job import Job, JobState, LogLine, StepMetrics
 from services.stack import running_stack
 
 # Numbers that depend on nothing but the job: neither clocks nor calls.
-DETERMINISTIC = ("reward/", "term/", "loss/", "rollout/", "group/", "optim/")
+DETERMINISTIC = ("reward/", "term/", "loss/", "rollout/", "group/", "optim/", "cosine/", "controller/")
 
 
 def finish(client, job):
@@ -86,6 +86,8 @@ def test_a_run_whose_worker_is_killed_equals_an_uninterrupted_one(client, make_j
     assert ended.state is JobState.SUCCEEDED, trainer_log(client, job)
     assert ended.attempts == 2
     assert run_metrics(ended) == run_metrics(uninterrupted[0])
+    betas = [values.get("controller/terms.pairs.kwargs.beta") for values in run_metrics(ended).values()]
+    assert len({beta for beta in betas if beta is not None}) > 3  # it has moved, before and after
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in trainers)
 
 
@@ -117,6 +119,15 @@ def test_a_scorer_killed_in_mid_run_costs_scores_and_nothing_else(client, make_j
     # every answer is short: a missing score that had become a number would pull the mean down
     assert {values["reward/brevity/short"] for values in metrics.values() if "reward/brevity/short" in values} == {1.0}
     assert stack.restarts["brevity"] >= 1
+
+
+def test_a_job_whose_every_score_is_missing_fails_and_says_so(client, make_job, folder):
+    rows = [{"id": f"n{i}", "domain": "math", "prompt": "1 + 1 = ", "checks": {"gold": ["2"]}} for i in range(8)]
+    (folder / "numbers.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    changes = [("data.train", str(folder / "numbers.jsonl")), ("optim.steps", 3), ("job.max_attempts", 1)]
+    job, _ = finish(client, client.submit(make_job(*changes)))
+    assert job.state is JobState.FAILED
+    assert "3 steps in a row had no rollout to train on" in job.message and "scores of 'math' were missing" in job.message
 
 
 def test_a_weight_for_a_component_that_no_scorer_has_fails_the_job_at_once(client, make_job):
