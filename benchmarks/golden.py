@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.figures import Figure
 from trainer.composite import Composite
-from trainer.losses.aggregation import Aggregation, Counts
+from trainer.losses.aggregation import AggregationKind, Counts
 from trainer.losses.packed import PackedBatch
 from trainer.term import Term, make_term
 
@@ -25,26 +25,41 @@ Recipe = Callable[[Row, int], list[Term]]
 BAR = 1e-8
 PREFERENCE = "preference: "
 
-_AGGREGATIONS = {
-    "token_mean": Aggregation("token_mean"),
-    "sequence_mean": Aggregation("sequence_mean"),
-    "sequence_mean (one geometric mean a sequence)": Aggregation("sequence_mean"),
+_CONSTANT = "sum_over_sequences_times_constant (constant = T + 2)"
+_AGGREGATIONS: Mapping[str, AggregationKind | None] = {
+    "token_mean": "token_mean",
+    "sequence_mean": "sequence_mean",
+    "sequence_mean (one geometric mean a sequence)": "sequence_mean",
+    "mean over sequences of L_i * clipped sequence ratio": None,
+    _CONSTANT: "sequence_sum",
 }
+"""The files' names for ours; None is the term's own."""
+
+_ARGUMENTS: Mapping[str, Sequence[str]] = {
+    "eps_log": ("eps_log_low", "eps_log_high"),
+    "cap": ("correction_max",),
+    "low": ("correction_min",),
+    "high": ("correction_max",),
+}
+"""The files' names of parameters that are not ours."""
+
+
+def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+    signed = {
+        f"{name}_{sign[:3]}": value for sign in ("positive", "negative") for name, value in params.get(sign, {}).items()
+    }
+    plain = {name: value for name, value in params.items() if name not in ("positive", "negative", "behaviour")}
+    return signed | {ours: value for name, value in plain.items() for ours in _ARGUMENTS.get(name, (name,))}
 
 
 def _policy(type: str, **fixed: Any) -> Recipe:
     """One term, with the row's parameters and fixed ones."""
 
     def terms(row: Row, length: int) -> list[Term]:
-        if row["aggregation"] == "sum_over_sequences_times_constant (constant = T + 2)":
-            aggregation = Aggregation("sequence_sum", constant=length + 2)
-        else:
-            aggregation = _AGGREGATIONS.get(row["aggregation"])  # None: the term's own
-        known = {
-            key: value for key, value in row["params"].items() if key.startswith(("eps_", "ratio_", "tau_", "delta_"))
-        }
-        kwargs = known if type != "gmpo" else {"eps_log_low": known["eps_log"], "eps_log_high": known["eps_log"]}
-        return [make_term("policy", type=type, kwargs=kwargs | fixed, aggregation=aggregation)]
+        constant = length + 2 if row["aggregation"] == _CONSTANT else 1.0
+        arguments = _arguments(row["params"]) | fixed
+        kind = _AGGREGATIONS[row["aggregation"]]
+        return [make_term("policy", type=type, kwargs=arguments, aggregation=kind, constant=constant)]
 
     return terms
 
@@ -57,8 +72,8 @@ def _with_kl(policy: Recipe) -> Recipe:
     return terms
 
 
-_TIS = _policy("ppo_clip", anchor="old", correction="token_tis", correction_max=1.1)
-_ICEPOP = _policy("ppo_clip", anchor="old", correction="icepop", correction_min=0.9, correction_max=1.1)
+_TIS = _policy("ppo_clip", anchor="old", correction="token_tis")
+_ICEPOP = _policy("ppo_clip", anchor="old", correction="icepop")
 
 POLICY_RECIPES: Mapping[str, Sequence[tuple[Recipe, str]]] = {
     "ppo_clip": [(_policy(name), "old") for name in ("ppo_clip", "grpo", "dr_grpo", "dapo")],
@@ -71,7 +86,7 @@ POLICY_RECIPES: Mapping[str, Sequence[tuple[Recipe, str]]] = {
     "cispo": [(_policy("cispo"), "old")],
     "sapo": [(_policy("sapo"), "old")],
     "gmpo": [(_policy("gmpo"), "old")],
-    "vespo": [(_policy("vespo"), "old"), (_policy("vespo", k_pos=2, lambda_pos=3, k_neg=3, lambda_neg=2), "old")],
+    "vespo": [(_policy("vespo"), "old")],
     "dppo_tv": [(_policy("dppo"), "gen"), (_policy("prime_rl", kl_tau=0), "gen")],
     "-stopgrad(r * A) * logp, r = exp(cur - gen), kept where r in [1/8, 8]": [(_policy("prime_rl_ratio"), "gen")],
     "ppo_clip * tis(old vs gen, cap 1.1)": [(_TIS, "gen")],
@@ -103,7 +118,7 @@ PREFERENCE_RECIPES: Mapping[str, Sequence[tuple[str, dict[str, Any], float]]] = 
 def golden(path: Path) -> Figure:
     """Every row of a file. A loss without a recipe is a row missed, and named."""
     rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    found = [(row["loss"], differences(row)) for row in rows]
+    found = [(f"{row['loss']}, {row.get('aggregation', 'pairs')}", differences(row)) for row in rows]
     known = [errors for _, errors in found if errors is not None]
     unknown = sorted({name for name, errors in found if errors is None})
     met = sum(max(errors) <= BAR for errors in known)
@@ -117,14 +132,15 @@ def golden(path: Path) -> Figure:
 def differences(row: Row) -> tuple[float, float] | None:
     """The worst difference of the loss and of the gradient from a row's, over the recipes of its loss; None without one.
 
-    A number that is not finite where the row's is, or the other way round, is infinitely far off.
+    None also for an aggregation that is not known. A number that is not finite where the row's is, or the other way round, is infinitely far off.
     """
     name = row["loss"]
+    found, expected = [], None
     if name.startswith(PREFERENCE):
         recipes = PREFERENCE_RECIPES.get(name.removeprefix(PREFERENCE), ())
         found = [_preference(row, *recipe) for recipe in recipes]
         expected = row.get("expected_grad_chosen_rejected")
-    else:
+    elif row["aggregation"] in _AGGREGATIONS:
         found = [_token(row, *recipe) for recipe in POLICY_RECIPES.get(name, ())]
         expected = row.get("expected_grad")
     if not found:

@@ -58,10 +58,29 @@ def test_a_wrong_gradient_is_found(tmp_path, row):
     assert not seen.met and seen.measured.startswith("1 of 2 rows")
 
 
-@pytest.mark.parametrize("name", ["ppo_klip", "preference: dpo b=.2"])
-def test_an_unknown_loss_is_a_row_missed_and_named(tmp_path, name):
-    seen = figure(tmp_path, PPO, DPO | {"loss": name})
-    assert not seen.met and seen.measured.startswith("1 of 2 rows") and repr(name) in seen.measured
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        (PPO | {"loss": "ppo_klip"}, "ppo_klip, token_mean"),
+        (PPO | {"aggregation": "median"}, "ppo_clip, median"),
+        (DPO | {"loss": "preference: dpo b=.2"}, "preference: dpo b=.2"),
+    ],
+)
+def test_an_unknown_loss_or_aggregation_is_a_row_missed_and_named(tmp_path, row, named):
+    seen = figure(tmp_path, PPO, row)
+    assert not seen.met and seen.measured.startswith("1 of 2 rows") and named in seen.measured
+
+
+def test_the_rows_own_parameters_count(tmp_path):
+    """A ratio of 1.1 for an advantage of 1: kept by a bound of 1.2, clipped by one of 1.05."""
+    inputs = PPO["inputs"] | {"adv": [1.0, 0.0], "cur": [[-1.0 + math.log(1.1)], [-2.0]]}
+    kept = PPO | {"inputs": inputs, "expected_loss": -0.55, "expected_grad": [[-0.55], [0.0]]}
+    clipped = kept | {
+        "params": {"eps_low": 0.2, "eps_high": 0.05},
+        "expected_loss": -0.525,
+        "expected_grad": [[0.0], [0.0]],
+    }
+    assert figure(tmp_path, kept, clipped).met
 
 
 def test_no_rows_meet_nothing(tmp_path):
