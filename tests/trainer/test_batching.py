@@ -22,7 +22,12 @@ def test_two_samples_by_hand():
     assert batch.known.sequence_index.tolist() == [0, 1, 1, 1]
     assert batch.position.tolist() == [1, 2, 3, 4]
     assert batch.known.loss_mask.tolist() == [True] * 4
-    assert batch.known.inference_logprobs is not None and batch.known.inference_logprobs.tolist() == [-4.0, -1.0, -2.0, -3.0]
+    assert batch.known.inference_logprobs is not None and batch.known.inference_logprobs.tolist() == [
+        -4.0,
+        -1.0,
+        -2.0,
+        -3.0,
+    ]
     assert batch.known.advantages is not None and batch.known.advantages.tolist() == [-2.0, 0.5, 0.5, 0.5]
     assert batch.known.ref_logprobs is None
     assert batch.counts == Counts(tokens=4, sequences=2)
@@ -41,7 +46,12 @@ def test_lost_log_probabilities_drop_their_token_and_are_counted():
     gone = Sample([1], [2], [math.nan], [-1.0], advantage=1.0)
     (batch,) = make_micro_batches([lost, gone], 2)
     assert batch.known.loss_mask.tolist() == [False, False, False, True]
-    assert batch.known.inference_logprobs is not None and batch.known.inference_logprobs.tolist() == [0.0, 0.0, 0.0, -1.0]
+    assert batch.known.inference_logprobs is not None and batch.known.inference_logprobs.tolist() == [
+        0.0,
+        0.0,
+        0.0,
+        -1.0,
+    ]
     assert batch.known.ref_logprobs is not None and batch.known.ref_logprobs.isfinite().all()
     assert batch.counts == Counts(tokens=1, sequences=1, dropped_tokens=3)
 
@@ -112,3 +122,72 @@ def test_samples_that_cannot_be_trained_on_are_named(given_samples, said):
 def test_an_empty_micro_batch_size_is_refused():
     with pytest.raises(ValueError, match="micro_batch_size must be at least 1, not 0"):
         make_micro_batches([A], 0)
+
+
+def rollout(length, group, reward, domain="math", **options):
+    return Sample([1], [2] * length, [-1.0] * length, None, 0.5, group=group, reward=reward, domain=domain, **options)
+
+
+GROUPS = [
+    rollout(3, group=7, reward=0.25),
+    rollout(1, group=9, reward=1.0, domain="code"),
+    rollout(2, group=7, reward=1.0),
+    rollout(4, group=9, reward=1.0 + 1e-9, domain="code"),
+    rollout(1, group=7, reward=0.5),
+]
+
+
+def test_whole_groups_stay_together_with_their_pairs():
+    """Group 9 holds 5 tokens and no preference: its rewards are equal but for rounding. Group 7: sample 2 over 0."""
+    batches = make_micro_batches(GROUPS, 3, whole_groups=True)
+    assert [batch.known.group_index.tolist() for batch in batches] == [[0, 0, 0], [0, 0]]
+    first, second = (batch.known for batch in batches)
+    assert (first.chosen.tolist(), first.rejected.tolist()) == ([1], [0])
+    assert second.chosen.tolist() == second.rejected.tolist() == []
+    assert first.rewards.tolist() == [0.25, 1.0, 0.5]
+    assert (first.group_tokens.tolist(), first.group_sequences.tolist()) == ([6], [3])
+    assert (first.domain_index.tolist(), second.domain_index.tolist()) == ([1, 1, 1], [0, 0])
+    assert batches[0].domains == ("code", "math")
+    assert Counts.total(b.counts for b in batches) == Counts(tokens=11, sequences=5, groups=2, pairs=1)
+
+
+def test_a_group_that_is_dealt_out_is_counted_once_and_knows_its_whole_size():
+    batches = make_micro_batches(GROUPS, 1)
+    assert [batch.known.group_tokens.tolist() for batch in batches] == [[5], [6], [6], [6], [5]]
+    assert Counts.total(b.counts for b in batches) == Counts(tokens=11, sequences=5, groups=2)
+    assert batches[0].known.chosen is None
+
+
+def test_a_group_larger_than_a_micro_batch_is_one_of_its_own():
+    sizes = [len(batch.input_ids) for batch in make_micro_batches(GROUPS, 1, whole_groups=True)]
+    assert sorted(sizes) == [2, 3]
+
+
+def test_a_sequence_of_which_every_token_is_lost_is_in_no_pair_and_no_count():
+    best = Sample([1], [2, 3], [math.nan] * 2, None, 0.5, group=0, reward=9.0)
+    middle, worst = rollout(1, group=0, reward=1.0), rollout(2, group=0, reward=0.0)
+    (batch,) = make_micro_batches([best, middle, worst], 3, whole_groups=True)
+    assert (batch.known.chosen.tolist(), batch.known.rejected.tolist()) == ([1], [2])
+    assert batch.known.group_tokens.tolist() == [3] and batch.known.group_sequences.tolist() == [2]
+    assert batch.counts == Counts(tokens=3, sequences=2, groups=1, pairs=1, dropped_tokens=2)
+
+
+def test_segments_are_numbered_through_and_counted_where_a_token_counts():
+    one = rollout(3, group=0, reward=0.0, segments=[0, 0, 1])
+    lost = Sample([1], [2, 3], [-1.0, math.nan], None, 0.5, group=0, reward=1.0, segments=[0, 1])
+    (batch,) = make_micro_batches([one, lost], 2)
+    assert batch.known.segment_index.tolist() == [0, 1, 2, 2, 3]
+    assert batch.counts.segments == 3
+
+
+def test_a_placeholder_belongs_to_the_step_and_adds_nothing():
+    placeholder = make_micro_batches(GROUPS, 9, rank=1, world_size=2, whole_groups=True)[0]
+    assert placeholder.counts == Counts(0, 0)
+    assert placeholder.known.chosen.tolist() == [] and placeholder.known.group_index.tolist() == [0]
+    assert not placeholder.known.loss_mask.any() and placeholder.domains == ("code", "math")
+
+
+@pytest.mark.parametrize("segments", [[1, 1, 1], [0, 2, 2], [0, 1, 0]])
+def test_segments_that_jump_are_refused(segments):
+    with pytest.raises(ValueError, match="segments must begin with 0 and grow by at most 1"):
+        make_micro_batches([rollout(3, group=0, reward=0.0, segments=segments)], 1)

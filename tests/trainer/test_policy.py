@@ -136,3 +136,50 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelError, match=f"model {tmp_path}: cannot be loaded"):
         load_policy(tmp_path)
+
+
+def test_a_teacher_is_compared_over_the_whole_vocabulary_and_is_not_trained():
+    torch.manual_seed(5)
+    teacher = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=32, **SIZE))
+    policy = Policy(llama(), logits_per_chunk=3 * VOCABULARY, teacher=teacher)
+    (batch,) = make_micro_batches(SAMPLES, 3)
+    names = frozenset({"teacher_logprobs", "forward_kl", "reverse_kl", "jensen_shannon", "mean_logprobs"})
+    seen = policy(batch, names)
+    ordered = sorted(SAMPLES, key=lambda s: len(s.prompt_ids) + len(s.completion_ids))
+    expected = {name: [] for name in names}
+    for sample in ordered:
+        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+        tables = [
+            m(ids).logits[0, len(sample.prompt_ids) - 1 : -1].double().log_softmax(-1) for m in (policy.model, teacher)
+        ]
+        p, q = tables
+        middle = torch.stack(tables).logsumexp(0) - torch.tensor(2.0).double().log()
+        expected["forward_kl"].append((q.exp() * (q - p)).sum(-1))
+        expected["reverse_kl"].append((p.exp() * (p - q)).sum(-1))
+        expected["jensen_shannon"].append(((p.exp() * (p - middle)).sum(-1) + (q.exp() * (q - middle)).sum(-1)) / 2)
+        expected["mean_logprobs"].append(p.mean(-1))
+        expected["teacher_logprobs"].append(q.gather(-1, torch.tensor(sample.completion_ids)[:, None]).squeeze(-1))
+    for name in names:
+        assert torch.allclose(seen[name].double(), torch.cat(expected[name]), atol=1e-6, rtol=0), name
+    assert not seen["teacher_logprobs"].requires_grad
+    sum(seen[name].sum() for name in names).backward()
+    assert all(p.grad is None for p in teacher.parameters())
+    assert len(list(policy.parameters())) == len(list(policy.model.parameters()))
+
+
+def test_a_teacher_of_another_vocabulary_is_refused():
+    other = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY + 1, max_position_embeddings=32, **SIZE))
+    with pytest.raises(ModelError, match="the teacher's vocabulary has 38 entries and the policy's 37"):
+        Policy(llama(), teacher=other)
+
+
+def test_a_value_head_begins_at_zero_and_reads_the_state_before_each_token():
+    policy = Policy(llama(), value_head=True)
+    (batch,) = make_micro_batches(SAMPLES, 3)
+    assert "values" not in policy(batch)
+    values = policy(batch, frozenset({"values"}))["values"]
+    assert values.tolist() == [0.0] * 8
+    values.sum().backward()
+    states = policy.model.base_model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    read = states[batch.known.sequence_index, batch.position - 1].sum(0)
+    assert torch.allclose(policy.value_head.weight.grad[0], read, atol=1e-5)
