@@ -39,8 +39,10 @@ def wanted_policy(config: JobConfig, start: Path, composite: Composite) -> Polic
 
 def probe_terms(config: JobConfig) -> list[str]:
     """A line for each term that cannot be made, that this job cannot feed, or that synthetic tensors show to be no loss."""
+    from trainer.components import named_components
     from trainer.probe import probe_term
 
+    components = named_components(config)
     problems: list[str] = []
     terms: list[Term] = []
     for section in config.loss.all_terms():
@@ -51,7 +53,8 @@ def probe_terms(config: JobConfig) -> list[str]:
             continue
         terms.append(term)
         problems += [
-            f"loss.terms: {problem}" for problem in [*_unfed(config, term), *probe_term(term, config.optim.steps)]
+            f"loss.terms: {problem}"
+            for problem in [*_unfed(config, term), *probe_term(term, config.optim.steps, components)]
         ]
     return [*problems, *_together(config, terms)]
 
@@ -97,8 +100,9 @@ def _unfed(config: JobConfig, term: Term) -> list[str]:
         problems.append(f'{where} segments: say where they end, such as [loss] segment_ends = [". ", "\\n"]')
     if "returns" in term.needs and config.advantage.estimator != "gae":
         problems.append(f'{where} returns: set [advantage] estimator = "gae"')
-    if term.scope != "sequence" and config.rollout.samples_per_prompt < 2:
-        problems.append(f"{where} {term.scope}s: set [rollout] samples_per_prompt to 2 or more")
+    compares = term.scope if term.scope != "sequence" else "group" if "group_sequences" in term.needs else None
+    if compares and config.rollout.samples_per_prompt < 2:
+        problems.append(f"{where} {compares}s: set [rollout] samples_per_prompt to 2 or more")
     return problems
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from trainer.agreement import check_agreement
 from trainer.combination import Combination, CombinationKind
 from trainer.job_problems import describe
 from trainer.losses.aggregation import AggregationKind
@@ -115,6 +116,8 @@ class RewardsSection(Section):
                     f"weights: {component!r} belongs to no scorer named in [rewards.scorers]; a component is"
                     f" 'scorer/name', scorers here: {', '.join(sorted(named))}"
                 )
+        for name in sorted(set(self.custom) - named):
+            raise ValueError(f"custom: {name!r} judges nothing: name it in a list of [rewards.scorers], or take it away")
         for domain, weights in self.domain_weights.items():
             if domain not in self.scorers:
                 raise ValueError(f"domain_weights: {unknown_name(domain, sorted(self.scorers))}")
@@ -191,6 +194,10 @@ class TermSection(Section):
         if self.type is not None and self.non_negative:
             raise ValueError(f"non_negative is for your own functions; {self.type!r} knows it itself")
         return self
+
+    def reads(self) -> frozenset[str]:
+        """Fields of `PackedBatch` that it reads or, being your own function, may read, as far as rewards go."""
+        return frozenset({"advantages", "rewards"}) if self.type is None else BUILT_IN_TERMS[self.type].needs
 
     def is_non_negative(self) -> bool:
         """Whether the term is never below 0."""
@@ -287,28 +294,8 @@ class JobConfig(Section):
     checkpoint: CheckpointSection = CheckpointSection()
 
     @model_validator(mode="after")
-    def _heldout_has_a_measure(self) -> JobConfig:
-        without = sorted(set(self.rewards.scorers) - set(self.evaluation.accuracy))
-        if self.data.heldout is not None and without:
-            raise ValueError(
-                f"evaluation.accuracy names no component for domain {without[0]!r}; data.heldout needs one for each"
-                f" domain of [rewards.scorers]"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _advantage_fits_rewards(self) -> JobConfig:
-        named = {scorer for scorers in self.rewards.scorers.values() for scorer in scorers}
-        weighted = self.rewards.weighted()
-        for gate in self.advantage.gates:
-            if gate in weighted:
-                raise ValueError(f"advantage.gates: {gate!r} has a weight too; a gate multiplies: take its weight away")
-            if gate.split("/")[0] not in named:
-                raise ValueError(f"advantage.gates: {gate!r} belongs to no scorer of [rewards.scorers]")
-        if self.advantage.order and set(self.advantage.order) != set(weighted):
-            raise ValueError(
-                f"advantage.order must name the components that have weights and no others: {', '.join(weighted)}"
-            )
+    def _tables_agree(self) -> JobConfig:
+        check_agreement(self)
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,11 @@ def load_function(path: str) -> Callable[..., Any]:
             " PYTHONPATH, or its package installed"
         ) from error
     function = getattr(module, name, None)
-    if not callable(function):
+    if function is not None and not callable(function):
+        raise ImportPathError(
+            f"path {path!r}: it is of type {type(function).__name__}, which cannot be called; name a function"
+        )
+    if function is None:
         functions = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module_name]
         raise ImportPathError(f"path {path!r}: {unknown_name(name, functions)}, in {module_name}")
     return function

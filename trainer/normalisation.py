@@ -50,6 +50,11 @@ def whitens(kind: Normalisation) -> bool:
     return kind in ("reinforce_plus_plus", "reinforce_plus_plus_baseline")
 
 
+def compares_within_group(kind: Normalisation) -> bool:
+    """Whether a group of one has no advantage under the normalisation."""
+    return kind not in ("none", "reinforce_plus_plus")
+
+
 def whiten(advantages: Floats) -> Floats:
     """Advantages of a whole step with mean 0 and sample standard deviation 1; equal ones become 0.
 

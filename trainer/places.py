@@ -6,10 +6,11 @@ A place is named by where it is: `terms.kl.weight`, `terms.dpo.kwargs.beta`, `re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from trainer.controller_spec import ControllerError, ControllerSpec, check_places, is_controller, parse_controller
 from trainer.moving import is_moving, parse_moving
@@ -20,9 +21,19 @@ METRIC_AREAS = ("term", "reward", "rollout", "group", "loss", "optim", "batch", 
 """What the metrics of a step begin with."""
 
 
+def _check_kind(value: Any) -> Any:
+    """Refuses what is neither, in one line: pydantic would tell what it lacks to be the one, and what to be the other."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and not isinstance(value, dict):
+        raise ValueError('must be a finite number or a table such as { schedule = "linear", start = 1.0, end = 0.1 }')
+    return value
+
+
 def _check_schedule(value: float | dict[str, Any]) -> float | dict[str, Any]:
     if is_controller(value):
-        raise ControllerError("a controller cannot stand here; give one to optim.learning_rate_factor, which multiplies")
+        raise ControllerError(
+            "a controller cannot stand here; give one to optim.learning_rate_factor, which multiplies"
+        )
     parse_schedule(value)
     return value
 
@@ -42,10 +53,10 @@ def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-Scheduled = Annotated[float | dict[str, Any], AfterValidator(_check_schedule)]
+Scheduled = Annotated[float | dict[str, Any], BeforeValidator(_check_kind), AfterValidator(_check_schedule)]
 """A number, or a schedule as a table: `{ schedule = "linear", start = 0.0, end = 0.02, steps = 200 }`."""
 
-Moves = Annotated[float | dict[str, Any], AfterValidator(_check_moving)]
+Moves = Annotated[float | dict[str, Any], BeforeValidator(_check_kind), AfterValidator(_check_moving)]
 """A number, a schedule, or a controller as a table: `{ controller = "target_kl", start = 0.05, target = 0.02, ... }`."""
 
 Arguments = Annotated[dict[str, Any], AfterValidator(_check_arguments)]

@@ -6,6 +6,7 @@ would run to its end without learning from it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.packed import PackedBatch
 from trainer.losses.user import LossFunction
+from trainer.names import unknown_name
 from trainer.probe_batch import LENGTHS, rearranged, synthetic_batch, with_live_leaves
 from trainer.term import Term, TermError
 
@@ -26,21 +28,23 @@ _REWARD = (
     " loss, compute it from trainer_logprobs without detach, item, round or comparisons"
 )
 _SUM = "return the sum over the tokens, not the mean: [...][inputs.loss_mask].sum(); the trainer divides"
+_RETURNS = 'ask for needs = ["values", "returns"] and regress to inputs.returns, or take type = "value"'
 _MASK = "apply the mask before the sum: [...][inputs.loss_mask].sum()"
 
 
-def probe_term(term: Term, total_steps: int = 100) -> list[str]:
+def probe_term(term: Term, total_steps: int = 100, components: Collection[str] = ("probe/score",)) -> list[str]:
     """What is wrong with a term, with the remedy, in one line that names it; empty where nothing is. Takes milliseconds.
 
     Tried with the arguments of the first, the middle and the last step, in float32 and float64. The value and the gradient
     must be finite, the gradient not 0, and a batch of which nothing counts must give 0. A user's function must not be moved
     by masked tokens, be they in the midst or padding, nor by the mask's dtype; and one that sees sequences must be a sum:
-    its value for a sequence strung to itself is twice its value. Not a proof: what a term does only for tokens unlike these
+    its value for a sequence strung to itself is twice its value. components: the rewards that a user's function finds by
+    name. Not a proof: what a term does only for tokens unlike these
     is not seen.
     """
     try:
         for step in sorted({0, total_steps // 2, max(0, total_steps - 1)}):
-            _probe(term, synthetic_batch(term.needs, step, total_steps))
+            _probe(term, synthetic_batch(term.needs, step, total_steps, components))
     except TermError as error:
         return [str(error)]
     return []
@@ -75,6 +79,8 @@ def _probe_user(term: Term, function: LossFunction, batch: PackedBatch) -> None:
         _require(term, not same(twice), "it is a mean: a sequence strung to itself has the same value", _SUM)
         _probe_alone(term, function, batch, disturbed)
         _require(term, same(twice, 2.0), "its value for a sequence strung to itself is not twice its value", _SUM)
+    if batch.values is not None:
+        _probe_values(term, batch)
     _require(term, same(rearranged(batch, _EACH, padding=3)), "padding changes its value", _MASK)
 
 
@@ -89,6 +95,25 @@ def _probe_alone(term: Term, function: LossFunction, batch: PackedBatch, disturb
         _require(term, bool(clean.loss_mask.any()) or ours == 0.0, empty, f"{_MASK}, and add nothing outside it")
 
 
+def _probe_values(term: Term, batch: PackedBatch) -> None:
+    """A value head must not regress to advantages: its own values were taken off them already."""
+
+    def gradient(of: PackedBatch) -> Tensor:
+        live, leaves = with_live_leaves(of, torch.float64)
+        value = _value(term, live)
+        own = [leaf for leaf in leaves if leaf is live.values]
+        return _gradient(value, own)
+
+    plain = gradient(batch)
+
+    def moves(name: str) -> bool:
+        given = getattr(batch, name)
+        return given is not None and not torch.equal(gradient(replace(batch, **{name: given + 0.5})), plain)
+
+    wrong = moves("advantages") and not moves("returns")
+    _require(term, not wrong, "its values learn advantages, from which values were taken off already", _RETURNS)
+
+
 def _value(term: Term, batch: PackedBatch) -> Tensor:
     """The sum of the term's values, in float64. Raises TermError for whatever a user's code raises."""
     kwargs = term.kwargs_at(batch.step, batch.total_steps)
@@ -100,9 +125,15 @@ def _value(term: Term, batch: PackedBatch) -> Tensor:
         output = term.function(batch if term.user_function else valid, **kwargs)
         return Aggregation("sum").sum(output, valid)
     except Exception as error:
-        none = "; ref_logprobs, entropy and the like are None unless the term asks for them with needs = [...]"
-        hint = none if term.user_function and "NoneType" in str(error) else ""
+        hint = _hint(error, batch) if term.user_function else ""
         raise TermError(f"term {term.name!r}: {type(error).__name__}: {error}{hint}") from error
+
+
+def _hint(error: Exception, batch: PackedBatch) -> str:
+    if isinstance(error, KeyError):
+        return f"; of the job's components, {unknown_name(error.args[0], sorted(batch.components[0]))}"
+    none = "; ref_logprobs, entropy and the like are None unless the term asks for them with needs = [...]"
+    return none if "NoneType" in str(error) or isinstance(error, AssertionError) else ""
 
 
 def _require(term: Term, holds: bool, fault: str, remedy: str) -> None:

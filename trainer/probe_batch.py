@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 
 import torch
@@ -16,8 +17,11 @@ ALWAYS_THERE = frozenset({"inference_logprobs", "old_logprobs", "advantages"})
 """Optional token fields that every step of rollouts has, needed or not."""
 
 
-def synthetic_batch(needs: frozenset[str], step: int, total_steps: int) -> PackedBatch:
-    """Tokens in float64, with the fields that `needs` names and those that are always there, and no others."""
+def synthetic_batch(needs: frozenset[str], step: int, total_steps: int, components: Collection[str]) -> PackedBatch:
+    """Tokens in float64, with the fields that `needs` names and those that are always there, and no others.
+
+    Every one of the components has the same rewards.
+    """
     generator = torch.Generator().manual_seed(0)
     total = sum(LENGTHS)
 
@@ -56,8 +60,8 @@ def synthetic_batch(needs: frozenset[str], step: int, total_steps: int) -> Packe
         rewards=torch.tensor([1.0, 0.0, 0.25, 0.75, 0.5], dtype=torch.float64),
         chosen=torch.tensor([0, 3]),
         rejected=torch.tensor([1, 2]),
-        components=tuple({"probe/score": reward} for reward in (1.0, 0.0, 0.25, 0.75, 0.5)),
-        component_advantages=tuple({"probe/score": advantage} for advantage in (0.7, -0.7, -0.7, 0.7, 0.0)),
+        components=tuple(dict.fromkeys(components, reward) for reward in (1.0, 0.0, 0.25, 0.75, 0.5)),
+        component_advantages=tuple(dict.fromkeys(components, advantage) for advantage in (0.7, -0.7, -0.7, 0.7, 0.0)),
         step=step,
         total_steps=total_steps,
     )

@@ -207,7 +207,7 @@ def test_the_ratio_of_a_sequence_stays_within_20_nats():
         ("grpo", {"eps_low": 0.0}, "eps_low must lie between 0 and 1, not 0.0"),
         ("grpo", {"eps_low": 1.0}, "eps_low must lie between 0 and 1"),
         ("grpo", {"eps_low": float("nan")}, "eps_low must lie between 0 and 1, not nan"),
-        ("dapo", {"eps_high": -0.1}, "eps_high must be greater than 0"),
+        ("dapo", {"eps_high": -0.1}, "eps_high must lie between 0 and 1"),
         ("ppo_clip", {"dual_clip": 1.0}, "dual_clip must be greater than 1"),
         ("ppo_clip", {"anchor": "reference"}, "anchor must be 'behaviour' or 'old', not 'reference'"),
         ("gspo", {"span": "word"}, "span must be 'token', 'segment' or 'sequence', not 'word'"),

@@ -176,7 +176,7 @@ def test_two_forms_of_the_clipped_surrogate_agree_sequence_by_sequence():
         ("no_such_package.losses.mine", "no_such_package.losses cannot be imported: ModuleNotFoundError"),
         ("broken.mine", "broken cannot be imported: ZeroDivisionError: division by zero"),
         ("whole.loss_functon", "did you mean 'loss_function'"),
-        ("whole.NUMBER", "unknown name 'NUMBER'"),
+        ("whole.NUMBER", "of type int, which cannot be called"),
     ],
 )
 def test_a_path_that_leads_nowhere_says_where_it_ends(path, said, tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from rich.console import Console
 from services.client.channel import ServiceError
 from services.client.jobs import JobsClient
 from services.jobs.job import Job, JobState, LogLine, StepMetrics
+from trainer.cli.job_file import read_checked_job
 from trainer.cli.services import NotRunningError, jobs_address
-from trainer.config import JobFileError, job_to_json, read_job
-from trainer.preflight import check_job
+from trainer.config import JobFileError, job_to_json
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -30,8 +30,7 @@ STATE_STYLES = {
 
 def submit(path: Path, key: str, address: str | None, state_dir: Path) -> int:
     try:
-        config = read_job(path)
-        check_job(config)
+        config = read_checked_job(path)
     except JobFileError as error:
         print_problems(error)
         return 2

@@ -23,10 +23,10 @@ from services.client.jobs import JobsClient
 from services.jobs.job import Job, JobState, StepMetrics
 from services.stack import RunningStack, Stack, StackError, running_stack
 from trainer.cli.display import Display, print_summary
+from trainer.cli.job_file import read_checked_job
 from trainer.cli.jobs import print_problems, state_line
 from trainer.cli.services import only, services_with
-from trainer.config import JobConfig, JobFileError, job_to_json, read_job
-from trainer.preflight import check_job
+from trainer.config import JobConfig, JobFileError, job_to_json
 
 out = Console(highlight=False, soft_wrap=True)
 STEADY_SECONDS = 1.0
@@ -58,8 +58,7 @@ def up(custom: Mapping[str, str], state_dir: Path, runs_dir: Path) -> int:
 def run(path: Path, state_dir: Path | None, runs_dir: Path, plain: bool) -> int:
     """One job from start to end; returns the exit code."""
     try:
-        config = read_job(path)
-        check_job(config)
+        config = read_checked_job(path)
     except JobFileError as error:
         print_problems(error)
         return 2

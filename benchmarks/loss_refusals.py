@@ -1,0 +1,72 @@
+"""Measures whether bad job files are refused, with the mend in the message, before a model loads."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bad_jobs import BAD_JOBS, GOOD, BadJob
+from benchmarks.figures import Figure
+from trainer.cli.job_file import read_checked_job
+from trainer.config import JobFileError
+
+LIMIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What `assay check` says of a job file."""
+
+    problems: Sequence[str]
+    seconds: float
+
+    def refuses(self, job: BadJob) -> bool:
+        """Whether one of its lines names the field and the mend, and no other fault is seen than the one made."""
+        return len(self.problems) == 1 and job.field in self.problems[0] and job.mend in self.problems[0]
+
+
+def refusals() -> list[Figure]:
+    """The good job passes; every bad one is refused in time, with the field and the mend in the message."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = make_folder(Path(name))
+        good = ask(folder, GOOD)
+        answers = [(job, ask(folder, job.text)) for job in BAD_JOBS]
+    refused = [job for job, answer in answers if answer.refuses(job)]
+    slowest = max(answer.seconds for _, answer in answers)
+    passed = not good.problems
+    return [
+        Figure("bad configurations: the good one", "passes" if passed else "; ".join(good.problems), "passes", passed),
+        Figure(
+            "bad configurations",
+            f"{len(refused)} of {len(answers)} refused, slowest {slowest:.2f} s",
+            f"all, each in less than {LIMIT_SECONDS:.0f} s",
+            len(refused) == len(answers) and slowest < LIMIT_SECONDS,
+        ),
+    ]
+
+
+def make_folder(folder: Path) -> Path:
+    """Gives the folder what the jobs name: a model that no one can load, so that a check that tried would fail, and data."""
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    (folder / "model" / "model.safetensors").touch()
+    row = {"id": "p1", "domain": "math", "prompt": "2 + 2 = ?", "checks": {"gold": "4"}}
+    (folder / "train.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def ask(folder: Path, text: str) -> Answer:
+    """Reads and checks a job file as `assay check` does, in this process."""
+    path = folder / "job.toml"
+    path.write_text(text)
+    began = time.perf_counter()
+    problems: list[str] = []
+    try:
+        read_checked_job(path)
+    except JobFileError as error:
+        problems = error.problems
+    return Answer(problems, time.perf_counter() - began)

@@ -1,0 +1,48 @@
+"""Job files with a mistake: refused with the field and the mend, by what `assay check` does."""
+
+import pytest
+
+from benchmarks.bad_jobs import BAD_JOBS, GOOD
+from benchmarks.loss_refusals import ask, make_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("refusals"))
+
+
+def test_the_good_job_passes(folder):
+    assert ask(folder, GOOD).problems == []
+
+
+@pytest.mark.parametrize("job", BAD_JOBS, ids=lambda job: job.mistake)
+def test_a_bad_job_is_refused_with_its_mend(folder, job):
+    answer = ask(folder, job.text)
+    assert answer.refuses(job), answer.problems
+
+
+def test_a_loss_may_read_any_component_of_the_jobs_scorers(folder, tmp_path, monkeypatch):
+    (tmp_path / "reads_components.py").write_text(
+        "from trainer.losses.contract import LossOutputs\n"
+        "def loss(inputs, name='code/compiles'):\n"
+        "    score = inputs.named_advantages[name] + inputs.rewards['math/format']\n"
+        "    return LossOutputs(-(score * inputs.trainer_logprobs)[inputs.loss_mask].sum())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = 'path = "reads_components.loss"'
+    assert ask(folder, GOOD.replace('type = "grpo"', path)).problems == []
+    (problem,) = ask(folder, GOOD.replace('type = "grpo"', path + '\nkwargs = { name = "code/compile" }')).problems
+    assert "of the job's components, unknown name 'code/compile'; did you mean 'code/compiles'" in problem
+
+
+def test_a_value_head_may_learn_returns_that_a_loss_makes_from_advantages_too(folder, tmp_path, monkeypatch):
+    (tmp_path / "learns_returns.py").write_text(
+        "from trainer.losses.contract import LossOutputs\n"
+        "def loss(inputs):\n"
+        "    errors = (inputs.values - inputs.returns).square() * inputs.advantages.abs()\n"
+        "    return LossOutputs(errors[inputs.loss_mask].sum())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = '[[loss.terms]]\nname = "critic"\npath = "learns_returns.loss"\nneeds = ["values", "returns"]\n[optim]'
+    text = GOOD.replace("[optim]", own).replace('normalise = "group_mean"', 'estimator = "gae"')
+    assert ask(folder, text).problems == []
