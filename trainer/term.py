@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -161,7 +162,7 @@ def _spoken(hint: Any) -> str:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Annotations of plain kinds; those of a user's function that cannot be read here are not checked."""
     try:
-        hints = typing.get_type_hints(function)
+        hints = typing.get_type_hints(function.func if isinstance(function, partial) else function)
     except Exception:  # annotations may name what only a type checker imports
         hints = {p.name: _PLAIN.get(str(p.annotation), Any) for p in inspect.signature(function).parameters.values()}
     plain = (float, int, bool, str, type(None))

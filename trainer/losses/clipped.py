@@ -1,4 +1,4 @@
-"""Policy terms with PPO's clipped surrogate. They are one formula with different spans, bounds and normalisers.
+"""Policy terms with PPO's clipped surrogate. They are one function with different spans, bounds and normalisers.
 
 `-min(r A, clip(r, 1 - eps_low, 1 + eps_high) A)`, with the ratio r of `trainer.losses.ratio`. Where the ratio has left
 its bounds in the direction that the advantage asks for, the gradient is 0. What sets the terms apart is their default:
@@ -20,6 +20,7 @@ and MissingInputError. With equal policies the mean of the gradient is the polic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from trainer.losses.contract import TermOutput
 from trainer.losses.corrections import Correction, corrected
@@ -62,145 +63,40 @@ def ppo_clip(
     return corrected(batch, output, correction, correction_min, correction_max, anchor)
 
 
-def grpo(
-    batch: PackedBatch,
-    *,
-    eps_low: float = 0.2,
-    eps_high: float = 0.2,
-    span: Span = "token",
-    anchor: Anchor = "behaviour",
-    correction: Correction = "none",
-    correction_min: float | None = None,
-    correction_max: float | None = None,
-) -> TermOutput:
-    """Group-relative policy optimisation (Shao et al. 2024, DeepSeekMath, equation 3).
+grpo = partial(ppo_clip)
+"""Group-relative policy optimisation (Shao et al. 2024, DeepSeekMath, equation 3).
 
-    What is relative to the group are the advantages, `[advantage]` in a job; the paper's KL penalty is the term `kl`
-    here. The paper divides by tokens of each sequence, then sequences: `aggregation = "sequence_mean"`.
-    """
-    return ppo_clip(
-        batch,
-        eps_low=eps_low,
-        eps_high=eps_high,
-        span=span,
-        anchor=anchor,
-        correction=correction,
-        correction_min=correction_min,
-        correction_max=correction_max,
-    )
+What is relative to the group are the advantages, `[advantage]` in a job; the paper's KL penalty is the term `kl` here. The
+paper divides by tokens of each sequence, then sequences: `aggregation = "sequence_mean"`.
+"""
 
+dr_grpo = partial(ppo_clip)
+"""GRPO done right (Liu et al. 2025, "Understanding R1-Zero-Like Training", section 3).
 
-def dr_grpo(
-    batch: PackedBatch,
-    *,
-    eps_low: float = 0.2,
-    eps_high: float = 0.2,
-    span: Span = "token",
-    anchor: Anchor = "behaviour",
-    correction: Correction = "none",
-    correction_min: float | None = None,
-    correction_max: float | None = None,
-) -> TermOutput:
-    """GRPO done right (Liu et al. 2025, "Understanding R1-Zero-Like Training", section 3).
+A sum over tokens, divided by the number of sequences and the aggregation's `constant`, which the paper sets to the longest
+completion allowed. Its advantages are not divided by the group's spread: `[advantage]` in a job.
+"""
 
-    A sum over tokens, divided by the number of sequences and the aggregation's `constant`, which the paper sets to the
-    longest completion allowed. Its advantages are not divided by the group's spread: `[advantage]` in a job.
-    """
-    return grpo(
-        batch,
-        eps_low=eps_low,
-        eps_high=eps_high,
-        span=span,
-        anchor=anchor,
-        correction=correction,
-        correction_min=correction_min,
-        correction_max=correction_max,
-    )
+dapo = partial(ppo_clip, eps_high=0.28)
+"""DAPO's clip-higher and token mean (Yu et al. 2025, sections 3.1 and 3.3).
 
+The wider upper bound leaves unlikely tokens room to grow. The paper's dynamic sampling and its penalty for length are no
+part of a loss: groups without a signal are filtered by the data, length is a reward.
+"""
 
-def dapo(
-    batch: PackedBatch,
-    *,
-    eps_low: float = 0.2,
-    eps_high: float = 0.28,
-    span: Span = "token",
-    anchor: Anchor = "behaviour",
-    correction: Correction = "none",
-    correction_min: float | None = None,
-    correction_max: float | None = None,
-) -> TermOutput:
-    """DAPO's clip-higher and token mean (Yu et al. 2025, sections 3.1 and 3.3).
+gspo = partial(ppo_clip, eps_low=3e-4, eps_high=4e-4, span="sequence")
+"""Group sequence policy optimisation (Zheng et al. 2025, equations 5 and 7; bounds of section 5.1).
 
-    The wider upper bound leaves unlikely tokens room to grow. The paper's dynamic sampling and its penalty for length
-    are no part of a loss: groups without a signal are filtered by the data, length is a reward.
-    """
-    return grpo(
-        batch,
-        eps_low=eps_low,
-        eps_high=eps_high,
-        span=span,
-        anchor=anchor,
-        correction=correction,
-        correction_min=correction_min,
-        correction_max=correction_max,
-    )
+A sequence is clipped as a whole, by the geometric mean of its tokens' ratios. That mean stays far closer to 1 than the
+ratio of a token: bounds made for tokens would never be met.
+"""
 
+luspo = partial(gspo)
+"""Length-unbiased sequence policy optimisation (arXiv 2602.05261): GSPO, each sequence times its length.
 
-def gspo(
-    batch: PackedBatch,
-    *,
-    eps_low: float = 3e-4,
-    eps_high: float = 4e-4,
-    span: Span = "sequence",
-    anchor: Anchor = "behaviour",
-    correction: Correction = "none",
-    correction_min: float | None = None,
-    correction_max: float | None = None,
-) -> TermOutput:
-    """Group sequence policy optimisation (Zheng et al. 2025, equations 5 and 7; bounds of section 5.1).
-
-    A sequence is clipped as a whole, by the geometric mean of its tokens' ratios. That mean stays far closer to 1 than
-    the ratio of a token: bounds made for tokens would never be met.
-    """
-    return grpo(
-        batch,
-        eps_low=eps_low,
-        eps_high=eps_high,
-        span=span,
-        anchor=anchor,
-        correction=correction,
-        correction_min=correction_min,
-        correction_max=correction_max,
-    )
-
-
-def luspo(
-    batch: PackedBatch,
-    *,
-    eps_low: float = 3e-4,
-    eps_high: float = 4e-4,
-    span: Span = "sequence",
-    anchor: Anchor = "behaviour",
-    correction: Correction = "none",
-    correction_min: float | None = None,
-    correction_max: float | None = None,
-) -> TermOutput:
-    """Length-unbiased sequence policy optimisation (arXiv 2602.05261): GSPO, each sequence times its length.
-
-    With its default, `sequence_sum` with constant 1, it is the mean over sequences of `L min(s A, clip(s) A)` with the
-    length L. It grows with L, so weigh it, or give the constant, when you exchange it for another term.
-    """
-    return gspo(
-        batch,
-        eps_low=eps_low,
-        eps_high=eps_high,
-        span=span,
-        anchor=anchor,
-        correction=correction,
-        correction_min=correction_min,
-        correction_max=correction_max,
-    )
-
+With its default, `sequence_sum` with constant 1, it is the mean over sequences of `L min(s A, clip(s) A)` with the length
+L. It grows with L, so weigh it, or give the constant, when you exchange it for another term.
+"""
 
 _ROLLOUT = frozenset({"inference_logprobs", "advantages"})
 
