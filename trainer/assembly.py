@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.composite import Composite
-from trainer.config import JobConfig, TermSection
+from trainer.config import JobConfig
 from trainer.imports import ImportPathError
+from trainer.loss_sections import TermSection
 from trainer.term import TermError, make_term
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trainer.moving import Moving, parse_moving
 
 if TYPE_CHECKING:
-    from trainer.config import RewardsSection
+    from trainer.job_sections import RewardsSection
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,173 @@
+"""The tables of the job file, but those about losses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.combination import Combination, CombinationKind
+from trainer.names import unknown_name
+from trainer.normalisation import Normalisation
+from trainer.places import Moves, Scheduled
+from trainer.section import Fraction, Positive, Section
+
+
+class JobSection(Section):
+    """`[job]`: what the run is called and how stubborn it is."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    max_attempts: Positive = 3
+    """How often a crashed trainer is started again from its checkpoint."""
+
+
+class ModelSection(Section):
+    """`[model]`: a Hugging Face causal language model in a local directory."""
+
+    path: str = Field(min_length=1)
+    gradient_checkpointing: bool = False
+    teacher: Annotated[str, Field(min_length=1)] | None = None
+    """A frozen model with the same vocabulary, for terms that distil; every trainer process holds a copy."""
+
+
+class DataSection(Section):
+    """`[data]`: JSON lines with `id`, `domain`, `prompt`, `checks`; `heldout` is never trained on."""
+
+    train: str = Field(min_length=1)
+    heldout: str | None = None
+
+
+class WarmupSection(Section):
+    """`[warmup]`: supervised steps on JSON lines with `prompt` and `completion`, before any rollout."""
+
+    path: str = Field(min_length=1)
+    steps: Positive
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class RolloutSection(Section):
+    """`[rollout]`: how the policy is sampled for one optimizer step."""
+
+    prompts_per_step: Positive
+    samples_per_prompt: Positive
+    max_new_tokens: Positive
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_p: Fraction = 1.0
+    prompts_per_task: Positive = 16
+    """Prompts in one Celery task."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Longest wait for the rollouts of a step."""
+
+
+class RewardsSection(Section):
+    """`[rewards]`: which scorers judge a domain, and what their components weigh."""
+
+    scorers: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(min_length=1)
+    """Domain to scorer names."""
+    weights: dict[str, Moves] = Field(min_length=1)
+    """Component to weight; components without one are recorded and do not count."""
+    domain_weights: dict[str, dict[str, Moves]] = Field(default_factory=dict)
+    """Domain to the weights that differ there: `[rewards.domain_weights.code]`."""
+    custom: dict[str, str] = Field(default_factory=dict)
+    """Name to import path (`pkg.mod:Class`) of your own scorers, started beside the others."""
+    missing: Literal["drop_sample", "drop_group", "fail"] = "drop_sample"
+    """What becomes of a rollout whose score is still missing after `attempts`."""
+    attempts: Positive = 3
+
+    @model_validator(mode="after")
+    def _weights_belong_to_scorers(self) -> RewardsSection:
+        named = {scorer for scorers in self.scorers.values() for scorer in scorers}
+        for component in self.weights:
+            scorer = component.split("/")[0]
+            if "/" not in component or scorer not in named:
+                raise ValueError(
+                    f"weights: {component!r} belongs to no scorer named in [rewards.scorers]; a component is"
+                    f" 'scorer/name', scorers here: {', '.join(sorted(named))}"
+                )
+        for name in sorted(set(self.custom) - named):
+            raise ValueError(f"custom: {name!r} judges nothing: name it in a list of [rewards.scorers], or take it away")
+        for domain, weights in self.domain_weights.items():
+            if domain not in self.scorers:
+                raise ValueError(f"domain_weights: {unknown_name(domain, sorted(self.scorers))}")
+            for component in weights:
+                if component.split("/")[0] not in self.scorers[domain]:
+                    raise ValueError(
+                        f"domain_weights.{domain}: {component!r} belongs to no scorer of that domain:"
+                        f" {', '.join(self.scorers[domain])}"
+                    )
+        return self
+
+    def weighted(self) -> list[str]:
+        """Every component with a weight, everywhere or in a domain."""
+        return list(dict.fromkeys([*self.weights, *(name for each in self.domain_weights.values() for name in each)]))
+
+
+class AdvantageSection(Section):
+    """`[advantage]`: from rewards to advantages."""
+
+    estimator: Literal["group", "gae"] = "group"
+    """`group` compares the completions of one prompt; `gae` compares each token with what a value head expected."""
+    gamma: Fraction = 1.0
+    """Discount of a reward for each token until it; of `gae`."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """0 trusts the value head (least variance), 1 the reward (no bias); of `gae`."""
+
+    normalise: Normalisation = "group_mean_std"
+    combine: CombinationKind = "weighted_sum"
+    gates: list[str] = Field(default_factory=list)
+    """Components that multiply the weighted sum of the others, for `combine = "gated"`."""
+    order: list[str] = Field(default_factory=list)
+    """Weighted components from the most important on, for `combine = "lexicographic"`."""
+    whiten: bool = False
+    """Whether the advantages of a whole step get mean 0 and spread 1 after they were normalised."""
+    drop_zero_signal: bool = False
+    """Whether groups whose advantages are all 0 are left out of the step, also for the terms that use none."""
+
+    @model_validator(mode="after")
+    def _combination_is_whole(self) -> AdvantageSection:
+        self.combination()
+        return self
+
+    def combination(self) -> Combination:
+        """How components are combined. Raises ValueError."""
+        return Combination(self.combine, tuple(self.gates), tuple(self.order))
+
+
+class OptimSection(Section):
+    """`[optim]`: AdamW, one step for each batch of rollouts."""
+
+    steps: int = Field(ge=0)
+    learning_rate: Scheduled
+    learning_rate_factor: Moves = 1.0
+    """Multiplies the learning rate: the place for a controller."""
+    betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), strict=False)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    micro_batch_size: Positive = 64
+    """Sequences in one forward pass of one rank; changes memory and speed, never the gradient."""
+
+
+class DeepSpeedSection(Section):
+    """`[deepspeed]`: ZeRO stage, precision, processes; `config` is merged into DeepSpeed's own."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    processes: Positive = 1
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class EvaluationSection(Section):
+    """`[evaluation]`: what counts as a right answer on the held-out prompts."""
+
+    accuracy: dict[str, str] = Field(default_factory=dict)
+    """Domain to the component that is at its best where the answer is right."""
+
+
+class CheckpointSection(Section):
+    """`[checkpoint]`: how often, and how many are kept."""
+
+    every_steps: Positive = 20
+    keep: Positive = 2
