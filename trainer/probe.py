@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.losses.aggregation import Aggregation
-from trainer.losses.packed import PackedBatch
+from trainer.losses.packed import LIVE_FIELDS, PackedBatch
 from trainer.losses.user import LossFunction
 from trainer.names import unknown_name
 from trainer.probe_batch import LENGTHS, rearranged, synthetic_batch, with_live_leaves
@@ -37,10 +37,9 @@ def probe_term(term: Term, total_steps: int = 100, components: Collection[str] =
 
     Tried with the arguments of the first, the middle and the last step, in float32 and float64. The value and the gradient
     must be finite, the gradient not 0, and a batch of which nothing counts must give 0. A user's function must not be moved
-    by masked tokens, be they in the midst or padding, nor by the mask's dtype; and one that sees sequences must be a sum:
-    its value for a sequence strung to itself is twice its value. components: the rewards that a user's function finds by
-    name. Not a proof: what a term does only for tokens unlike these
-    is not seen.
+    by masked tokens, be they in the midst or padding; one that sees sequences must be a sum: its value for a sequence
+    strung to itself is twice its value; and a value head must not learn advantages. Not a proof: what a term does only for
+    tokens unlike these is not seen. components: the rewards that a user's function finds by name.
     """
     try:
         for step in sorted({0, total_steps // 2, max(0, total_steps - 1)}):
@@ -48,6 +47,20 @@ def probe_term(term: Term, total_steps: int = 100, components: Collection[str] =
     except TermError as error:
         return [str(error)]
     return []
+
+
+def verdict(term: Term, total_steps: int, components: Collection[str] = ("probe/score",)) -> str:
+    """What the probe has found of a term that it has no fault to find with: which of its inputs it trains, what was tried."""
+    batch = synthetic_batch(term.needs, 0, total_steps, components)
+    live, leaves = with_live_leaves(batch, torch.float64)
+    gradients = _gradient(_value(term, live), leaves).split([len(leaf) for leaf in leaves])
+    names = [name for name in LIVE_FIELDS if getattr(live, name) is not None]
+    trained = [name for name, gradient in zip(names, gradients, strict=True) if bool((gradient != 0).any())]
+    tried = ["finite", f"live gradient on {' and '.join(trained)}", "0 where nothing counts"]
+    if term.user_function is not None:
+        tried += ["a sum over tokens"] if term.scope == "sequence" else []
+        tried += ["unmoved by masked tokens and padding"]
+    return "; ".join(tried)
 
 
 def _probe(term: Term, batch: PackedBatch) -> None:
