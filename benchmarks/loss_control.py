@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -62,7 +63,12 @@ def control(seeds: Sequence[int] = SEEDS) -> list[Figure]:
 def train(seed: int, group: RankGroup) -> tuple[float, float]:
     """The compilation rate of sampled strings before and after a short run."""
     torch.manual_seed(seed)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    size: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     policy = Policy(LlamaForCausalLM(LlamaConfig(vocab_size=len(VOCABULARY), max_position_embeddings=16, **size)))
     engine = Engine(policy, EngineConfig(), group)
     composite = Composite([make_term("policy", type="grpo")])
