@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainer.composite import Composite
 from trainer.config import JobConfig
+from trainer.controllers import Controller
 from trainer.imports import ImportPathError
 from trainer.loss_sections import TermSection
 from trainer.term import TermError, make_term
@@ -25,8 +26,17 @@ def make_composite(config: JobConfig) -> Composite:
     )
 
 
-def wanted_policy(config: JobConfig, start: Path, composite: Composite) -> Policy:
-    """The model in `start`, with the value head and the teacher that the job's terms ask for. Raises ModelError."""
+def warmup_composite(config: JobConfig) -> Composite:
+    """The composite of the warm-up: its own terms, or imitation. Raises TermError, ImportPathError."""
+    sections = config.warmup.terms if config.warmup else []
+    return Composite([_term(section) for section in sections] or [make_term("sft", type="sft")])
+
+
+def wanted_policy(config: JobConfig, start: Path, composite: Composite, *, reference: Path | None = None) -> Policy:
+    """The model in `start`, with the value head and the frozen models that the composite asks for. Raises ModelError.
+
+    reference: the model of `ref_logprobs`, where no rollout brings them.
+    """
     from trainer.policy import OF_THE_TEACHER, load_policy
 
     taught = config.model.teacher is not None and bool(composite.needs & OF_THE_TEACHER)
@@ -35,6 +45,7 @@ def wanted_policy(config: JobConfig, start: Path, composite: Composite) -> Polic
         gradient_checkpointing=config.model.gradient_checkpointing,
         value_head="values" in composite.needs,
         teacher=Path(str(config.model.teacher)) if taught else None,
+        reference=reference if "ref_logprobs" in composite.needs else None,
     )
 
 
@@ -44,7 +55,7 @@ def probe_terms(config: JobConfig) -> list[str]:
     from trainer.probe import probe_term
 
     components = named_components(config)
-    problems: list[str] = []
+    problems = _warmup_problems(config)
     terms: list[Term] = []
     for section in config.loss.all_terms():
         try:
@@ -90,19 +101,52 @@ def _term(section: TermSection) -> Term:
     )
 
 
-def _unfed(config: JobConfig, term: Term) -> list[str]:
+FROM_ROLLOUTS = frozenset({"inference_logprobs", "old_logprobs", "advantages", "values", "old_values", "returns"})
+"""What a warm-up has not: there are no rollouts, and a value head would not be kept."""
+
+FROM_PAIRS = frozenset({"chosen", "rejected", "rewards", "group_index", "group_tokens", "group_sequences"})
+"""What a warm-up has where its rows are pairs."""
+
+
+def _warmup_problems(config: JobConfig) -> list[str]:
+    from trainer.data import Comparison, read_supervised
+    from trainer.probe import probe_term
+
+    if config.warmup is None or not config.warmup.terms:
+        return []
+    paired = isinstance(read_supervised(Path(config.warmup.path))[0], Comparison)
+    problems: list[str] = []
+    for section in config.warmup.terms:
+        try:
+            term = _term(section)
+        except (TermError, ImportPathError, ValueError) as error:
+            problems.append(f"warmup.terms: {error}")
+            continue
+        faults = [f"term {term.name!r}: needs {need}, which only rollouts bring" for need in term.needs & FROM_ROLLOUTS]
+        if not paired and (term.needs & FROM_PAIRS or term.scope != "sequence"):
+            faults.append(f"term {term.name!r}: needs pairs: give rows with prompt, chosen and rejected in warmup.path")
+        if any(isinstance(moving, Controller) for moving in term.places().values()):
+            faults.append(
+                f"term {term.name!r}: a warm-up takes numbers and schedules; controllers stand in [[loss.terms]]"
+            )
+        faults += [] if faults else [*_unfed(config, term, rollouts=False), *probe_term(term, config.warmup.steps)]
+        problems += [f"warmup.terms: {fault}" for fault in faults]
+    return problems
+
+
+def _unfed(config: JobConfig, term: Term, *, rollouts: bool = True) -> list[str]:
     """What the term reads and this job does not have."""
     where = f"term {term.name!r}: needs"
     problems = []
     teacher = term.needs & {"teacher_logprobs", "forward_kl", "reverse_kl", "jensen_shannon"}
     if teacher and config.model.teacher is None:
         problems.append(f"{where} a teacher: name a model directory with the same vocabulary as [model] teacher")
-    if "segment_index" in term.needs and not config.loss.segment_ends:
+    if "segment_index" in term.needs and not (rollouts and config.loss.segment_ends):
         problems.append(f'{where} segments: say where they end, such as [loss] segment_ends = [". ", "\\n"]')
     if "returns" in term.needs and config.advantage.estimator != "gae":
         problems.append(f'{where} returns: set [advantage] estimator = "gae"')
     compares = term.scope if term.scope != "sequence" else "group" if "group_sequences" in term.needs else None
-    if compares and config.rollout.samples_per_prompt < 2:
+    if rollouts and compares and config.rollout.samples_per_prompt < 2:
         problems.append(f"{where} {compares}s: set [rollout] samples_per_prompt to 2 or more")
     return problems
 

@@ -41,6 +41,15 @@ class Demonstration:
     completion: str
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A prompt with a better and a worse completion."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
 def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
     """Every prompt of a file. Raises DataError for bad lines, unknown domains, repeated ids and empty files."""
     prompts: list[Prompt] = []
@@ -53,7 +62,9 @@ def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
             checks=_object(row, "checks", where),
         )
         if prompt.domain not in domains:
-            raise DataError(f"{where}: domain {prompt.domain!r} has no scorers; [rewards.scorers] has {sorted(domains)}")
+            raise DataError(
+                f"{where}: domain {prompt.domain!r} has no scorers; [rewards.scorers] has {sorted(domains)}"
+            )
         if len(prompt.id) > LONGEST_ID:
             raise DataError(f"{where}: field 'id' has {len(prompt.id)} characters; at most {LONGEST_ID} are allowed")
         if prompt.id in seen:
@@ -63,11 +74,16 @@ def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
     return prompts
 
 
-def read_demonstrations(path: Path) -> list[Demonstration]:
-    """Every demonstration of a file. Raises DataError."""
+def read_supervised(path: Path) -> list[Demonstration] | list[Comparison]:
+    """Every row of a file of demonstrations, or of one of comparisons: the first row says which. Raises DataError."""
+    rows = list(_rows(path))
+    if "completion" not in rows[0][1] and ("chosen" in rows[0][1] or "rejected" in rows[0][1]):
+        return [
+            Comparison(*(_text(row, field, where) for field in ("prompt", "chosen", "rejected"))) for where, row in rows
+        ]
     return [
         Demonstration(prompt=_text(row, "prompt", where), completion=_text(row, "completion", where))
-        for where, row in _rows(path)
+        for where, row in rows
     ]
 
 

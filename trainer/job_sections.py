@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainer.combination import Combination, CombinationKind
+from trainer.loss_sections import TermSection, check_names
 from trainer.names import unknown_name
 from trainer.normalisation import Normalisation
 from trainer.places import Moves, Scheduled
@@ -39,12 +40,23 @@ class DataSection(Section):
 
 
 class WarmupSection(Section):
-    """`[warmup]`: supervised steps on JSON lines with `prompt` and `completion`, before any rollout."""
+    """`[warmup]`: supervised steps before any rollout.
+
+    On JSON lines with `prompt` and `completion`, or with `prompt`, `chosen` and `rejected`.
+    """
 
     path: str = Field(min_length=1)
     steps: Positive
     batch_size: Positive = 64
+    """Rows of one optimizer step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    terms: list[TermSection] = Field(default_factory=list)
+    """The loss of the warm-up; without any it is one `sft`. The reference policy of its terms is the model it begins with."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> WarmupSection:
+        check_names([term.name for term in self.terms])
+        return self
 
 
 class RolloutSection(Section):

@@ -75,10 +75,7 @@ class LossSection(Section):
             raise ValueError("no terms: add [[loss.terms]] tables, or path = \"package.module.function\"")
         if self.path is None and self.kwargs:
             raise ValueError("kwargs without path: give each term its own kwargs")
-        names = [term.name for term in self.terms]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"terms: the name {twice[0]!r} is used twice")
+        check_names([term.name for term in self.terms])
         return self
 
     def all_terms(self) -> list[TermSection]:
@@ -86,3 +83,10 @@ class LossSection(Section):
         if self.path is not None:
             return [TermSection(name="loss", path=self.path, kwargs=self.kwargs)]
         return self.terms
+
+
+def check_names(names: list[str]) -> None:
+    """Raises ValueError where two terms share a name."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"terms: the name {twice[0]!r} is used twice")

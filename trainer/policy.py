@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from trainer.batching import MicroBatch, make_micro_batches
+from trainer.losses.divergence import divergences, mean_logprobs
 from trainer.sample import Sample
 
 # 2**26 float32 logits are 256 MiB.
@@ -82,14 +83,10 @@ class ScoringHead(nn.Linear):
         if "entropy" in names:
             scores["entropy"] = -(logprobs.exp() * logprobs).sum(-1)
         if guide is not None:
-            from trainer.losses.divergence import divergences
-
             scores |= divergences(logits, guide, [name for name in names if name in DIVERGENCES])
             if "teacher_logprobs" in names:
                 scores["teacher_logprobs"] = guide.float().log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
         if "mean_logprobs" in names:
-            from trainer.losses.divergence import mean_logprobs
-
             scores["mean_logprobs"] = mean_logprobs(logits)
         return tuple(scores[name] for name in names)
 
@@ -104,11 +101,13 @@ class Policy(nn.Module):
         *,
         value_head: bool = False,
         teacher: PreTrainedModel | None = None,
+        reference: PreTrainedModel | None = None,
     ) -> None:
         """Turns dropout off: it would make the ratio to the behaviour policy noise.
 
         value_head: estimate the return from each token on, by a projection of the last hidden states that begins at 0.
         teacher: a frozen model with the same vocabulary, for its log-probabilities and for divergences over all of them.
+        reference: a frozen model for `ref_logprobs`, where no rollout brings them.
         Raises ModelError for a model whose logits are more than a projection of its last hidden states.
         """
         super().__init__()
@@ -124,13 +123,15 @@ class Policy(nn.Module):
             nn.init.zeros_(self.value_head.bias)
         # In a tuple, so that it is no part of what is trained, sharded and saved.
         self._teacher = (_frozen_teacher(teacher, head.out_features),) if teacher is not None else ()
+        self._reference = (Policy(reference, logits_per_chunk).requires_grad_(False),) if reference is not None else ()
         _check_head(self)
 
     def forward(self, batch: MicroBatch, wanted: frozenset[str] = frozenset()) -> Scores:
         """Log-probabilities of the completion tokens and what else is wanted, in nats, `[M]` each.
 
         wanted: names of `PackedBatch` fields: `entropy`, `mean_logprobs`, with a value head `values`, with a teacher
-            `teacher_logprobs`, `forward_kl`, `reverse_kl`, `jensen_shannon`. Others are not the policy's to give and are passed over.
+            `teacher_logprobs`, `forward_kl`, `reverse_kl`, `jensen_shannon`, with a reference `ref_logprobs`. Others are
+            not the policy's to give and are passed over.
         In float32 or better whatever the model's precision. The batch must be on the model's device.
         """
         rows, columns = batch.known.sequence_index, batch.position
@@ -150,6 +151,9 @@ class Policy(nn.Module):
         if self.value_head is not None and "values" in wanted:
             values = self.value_head(states).squeeze(-1)
             scores["values"] = values if values.dtype == torch.float64 else values.float()
+        if self._reference and "ref_logprobs" in wanted:
+            with torch.no_grad():
+                scores["ref_logprobs"] = self._reference[0].to(states.device)(batch)["trainer_logprobs"]
         return scores
 
 
@@ -173,15 +177,21 @@ def load_policy(
     gradient_checkpointing: bool = False,
     value_head: bool = False,
     teacher: Path | None = None,
+    reference: Path | None = None,
 ) -> Policy:
     """A policy in float32 from a Hugging Face directory. Nothing is fetched from the network. Raises ModelError.
 
-    teacher: the directory of a model with the same vocabulary, for terms that compare the two over all of it.
+    teacher, reference: the directories of frozen models; see `Policy`.
     """
     model = _load(directory)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    return Policy(model, value_head=value_head, teacher=None if teacher is None else _load(teacher))
+    return Policy(
+        model,
+        value_head=value_head,
+        teacher=None if teacher is None else _load(teacher),
+        reference=None if reference is None else _load(reference),
+    )
 
 
 def _load(directory: Path) -> PreTrainedModel:

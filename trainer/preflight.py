@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.verdicts import Component
 from trainer.config import JobConfig, JobFileError
-from trainer.data import DataError, read_demonstrations, read_prompts
+from trainer.data import DataError, read_prompts, read_supervised
 from trainer.moving import moving_range, parse_moving
 from trainer.names import unknown_name
 from trainer.schedule_shapes import ScheduleError
@@ -172,7 +172,7 @@ def _data_problems(config: JobConfig) -> list[str]:
     readers: list[tuple[str, str | None, Callable[[Path], object]]] = [
         ("data.train", config.data.train, lambda path: read_prompts(path, domains)),
         ("data.heldout", config.data.heldout, lambda path: read_prompts(path, domains)),
-        ("warmup.path", config.warmup and config.warmup.path, read_demonstrations),
+        ("warmup.path", config.warmup and config.warmup.path, read_supervised),
     ]
     problems = []
     for field, path, read in readers:

@@ -1,4 +1,4 @@
-"""The supervised warm-up: a few steps of imitation before any rollout."""
+"""The supervised warm-up: steps on demonstrations, or on pairs of which one is preferred, before any rollout."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from trainer.assembly import engine_config
+from trainer.assembly import engine_config, wanted_policy, warmup_composite
 from trainer.batching import make_micro_batches
 from trainer.checkpoint import publish
-from trainer.composite import Composite
-from trainer.data import Demonstration, draw, read_demonstrations
+from trainer.data import Comparison, Demonstration, draw, read_supervised
 from trainer.engine import Engine
 from trainer.exits import Interrupted
 from trainer.metrics import MetricsLog
-from trainer.policy import load_policy
 from trainer.run import Run
 from trainer.sample import Sample
 from trainer.saves import Saves
-from trainer.term import make_term
 
 
 def warm_up(run: Run) -> Path:
@@ -33,10 +30,10 @@ def warm_up(run: Run) -> Path:
     if target.exists():
         return target
     tokenizer = AutoTokenizer.from_pretrained(run.config.model.path, local_files_only=True)
-    rows = read_demonstrations(Path(section.path))
-    composite = Composite([make_term("sft", type="sft")])
-    policy = load_policy(Path(run.config.model.path), gradient_checkpointing=run.config.model.gradient_checkpointing)
-    engine = Engine(policy, engine_config(run.config), run.group)
+    rows = read_supervised(Path(section.path))
+    composite = warmup_composite(run.config)
+    start = Path(run.config.model.path)
+    engine = Engine(wanted_policy(run.config, start, composite, reference=start), engine_config(run.config), run.group)
     saves = Saves(run, engine, "warmup")
     first = saves.restore()
     with MetricsLog(run.run_dir, "warmup", first, enabled=run.group.rank == 0) as metrics:
@@ -44,10 +41,15 @@ def warm_up(run: Run) -> Path:
             if run.stop_requested():
                 saves.save(step)
                 raise Interrupted
-            samples = [_sample(row, tokenizer) for row in draw(rows, run.config.job.seed, step, section.batch_size)]
+            drawn = draw(rows, run.config.job.seed, step, section.batch_size)
+            samples = [sample for place, row in enumerate(drawn) for sample in _samples(row, place, tokenizer)]
             result = engine.train_step(
                 make_micro_batches(
-                    samples, run.config.optim.micro_batch_size, rank=run.group.rank, world_size=run.group.world_size
+                    samples,
+                    run.config.optim.micro_batch_size,
+                    rank=run.group.rank,
+                    world_size=run.group.world_size,
+                    whole_groups=composite.whole_groups,
                 ),
                 composite,
                 step=step,
@@ -64,7 +66,13 @@ def warm_up(run: Run) -> Path:
     return target
 
 
-def _sample(row: Demonstration, tokenizer) -> Sample:
+def _samples(row: Demonstration | Comparison, group: int, tokenizer) -> list[Sample]:
     prompt = tokenizer(row.prompt).input_ids
-    completion = tokenizer(row.completion, add_special_tokens=False).input_ids
-    return Sample(prompt_ids=prompt, completion_ids=[*completion, tokenizer.eos_token_id])
+
+    def sample(completion: str, **options) -> Sample:
+        ids = tokenizer(completion, add_special_tokens=False).input_ids
+        return Sample(prompt_ids=prompt, completion_ids=[*ids, tokenizer.eos_token_id], **options)
+
+    if isinstance(row, Demonstration):
+        return [sample(row.completion)]
+    return [sample(row.chosen, group=group, reward=1.0), sample(row.rejected, group=group, reward=0.0)]

@@ -1,6 +1,7 @@
 """Jobs through the whole pipeline: real services over sockets, Redis, Celery workers, DeepSpeed."""
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_a_run_whose_worker_is_killed_equals_an_uninterrupted_one(client, make_j
     betas = [values.get("controller/terms.pairs.kwargs.beta") for values in run_metrics(ended).values()]
     assert len({beta for beta in betas if beta is not None}) > 3  # it has moved, before and after
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in trainers)
+
+
+def test_a_warm_up_on_pairs_prefers_by_its_own_loss(client, make_job, folder):
+    rows = [{"prompt": f"{n} + 1 = ", "chosen": "#### 1", "rejected": "#### 9"} for n in range(9)]
+    (folder / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    terms = [{"name": "pairs", "type": "dpo"}, {"name": "imitate", "type": "sft", "weight": 0.1}]
+    warmup = {"path": str(folder / "pairs.jsonl"), "steps": 6, "batch_size": 8, "learning_rate": 1e-2, "terms": terms}
+    ended, metrics = finish(client, client.submit(make_job(("warmup", warmup), ("optim.steps", 1))))
+    assert ended.state is JobState.SUCCEEDED, trainer_log(client, ended)
+    assert metrics[1]["term/pairs/value"] == pytest.approx(math.log(2), abs=1e-6)
+    assert metrics[1]["batch/pairs"] == 8.0 and metrics[1]["batch/sequences"] == 16.0
+    assert metrics[6]["term/pairs/reward_gap"] > 0.05 and metrics[6]["term/pairs/accuracy"] == 1.0
 
 
 def test_a_cancelled_job_leaves_a_checkpoint(client, make_job):

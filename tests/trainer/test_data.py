@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data import DataError, draw, read_demonstrations, read_prompts
+from trainer.data import DataError, draw, read_prompts, read_supervised
 
 ROW = {"id": "a", "domain": "math", "prompt": "1+1=", "checks": {"gold": "2"}}
 
@@ -54,10 +54,10 @@ def test_bad_files_are_refused_with_line_and_field(tmp_path, lines, parts):
 
 def test_missing_and_binary_files(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
-        read_demonstrations(tmp_path / "absent.jsonl")
+        read_supervised(tmp_path / "absent.jsonl")
     (tmp_path / "binary").write_bytes(b"\xff\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        read_demonstrations(tmp_path / "binary")
+        read_supervised(tmp_path / "binary")
 
 
 @given(size=st.integers(1, 40), count=st.integers(1, 50), seed=st.integers(0, 2**32 - 1))
