@@ -59,6 +59,8 @@ def provide_prime_rl_types() -> None:
 def per_scope(function: LossFunction, scope: Scope) -> TermFunction:
     """A term that calls a user's function for each sequence, pair or group that has a token to count, and sums nothing.
 
+    A pair has one where both of its sequences have; one that lost a sequence compares nothing, as for built-in terms.
+
     The function gets the `LossInputs` of a sequence, those of the chosen and of the rejected one, or a list of those of a
     group. Its metrics become means over its calls; a 1-D metric counts as its mean. The term raises LossContractError.
     """
@@ -92,7 +94,9 @@ def _arguments(batch: PackedBatch, scope: Scope) -> list[tuple[Any, ...] | None]
         return [(inputs,) if counts else None for inputs, counts in zip(sequences, counted, strict=True)]
     if scope == "pair":
         pairs = zip(batch.require("chosen").tolist(), batch.require("rejected").tolist(), strict=True)
-        return [(sequences[chosen], sequences[rejected]) for chosen, rejected in pairs]
+        return [
+            (sequences[best], sequences[worst]) if counted[best] and counted[worst] else None for best, worst in pairs
+        ]
     groups: list[list[LossInputs]] = [[] for _ in batch.require("group_tokens")]
     for inputs, counts, group in zip(sequences, counted, batch.require("group_index").tolist(), strict=True):
         if counts:
