@@ -8,7 +8,7 @@ sum of the gradients, whatever the cut. Averaging over ranks is the engine's mat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -82,7 +82,7 @@ class CompositeGradients:
 
         kept = [place for place, weight in enumerate(weights) if weight != 0]
         scale = self.gradients.new_tensor([weights[place] for place in kept])
-        whole = (scale[:, None, None] * self.gradients[kept]).sum(0)
+        whole = (scale @ self.gradients[kept].flatten(1)).view(self.gradients.shape[1:])
         live = [getattr(batch, name) for name in self.fields]
         parts = [(tensor * gradient.to(tensor.dtype)).sum() for tensor, gradient in zip(live, whole, strict=True)]
         return torch.stack(parts).sum()
@@ -159,8 +159,9 @@ class Composite:
         loss = batch.trainer_logprobs[:0].double().sum()
         values: dict[str, TermValue] = {}
         weights = self.weights(step, total_steps)
-        for term, share, value in self._shares(batch, normalisers, step, total_steps, statistics or {}):
-            values[term.name] = value
+        valid = batch.valid()
+        for term in self.terms:
+            share, values[term.name] = _share(term, batch, valid, normalisers, step, total_steps, statistics or {})
             if weights[term.name] != 0:
                 loss = loss + weights[term.name] * share
         _refuse([name for name, v in values.items() if weights[name] != 0 and not math.isfinite(v.value)], step)
@@ -182,47 +183,59 @@ class Composite:
         import torch
 
         fields = tuple(name for name in LIVE_FIELDS if getattr(batch, name) is not None)
-        leaves = [getattr(batch, name).detach().requires_grad_() for name in fields]
-        leaf_batch = replace(batch, **dict(zip(fields, leaves, strict=True)))
+        # Each term has leaves of its own, so that one backward pass gives all their gradients, and keeps them apart.
+        valid, places = batch.valid(), batch.loss_mask.nonzero().squeeze(1)
         values: dict[str, TermValue] = {}
-        rows: list[Tensor] = []
-        bad: list[str] = []
-        for term, share, value in self._shares(leaf_batch, normalisers, step, total_steps, statistics or {}):
-            values[term.name] = value
-            if share.requires_grad:
-                row = torch.autograd.grad(share, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
-            else:
-                row = [torch.zeros_like(leaf) for leaf in leaves]
-            rows.append(torch.stack([part.double() for part in row]))
-            if term.weight(step, total_steps) != 0 and not (math.isfinite(value.value) and rows[-1].isfinite().all()):
-                bad.append(term.name)
-        _refuse(bad, step)
-        return CompositeGradients(values, fields, torch.stack(rows))
-
-    def _shares(
-        self,
-        batch: PackedBatch,
-        normalisers: Mapping[str, float],
-        step: int,
-        total_steps: int,
-        statistics: Statistics,
-    ) -> Iterator[tuple[Term, Tensor, TermValue]]:
-        valid = batch.valid()
+        shares: list[Tensor] = []
+        leaves: list[Tensor] = []
         for term in self.terms:
-            own = replace(valid, statistics=statistics[term.name]) if term.statistics else valid
-            output = term.function(batch if term.user_function else own, **term.kwargs_at(step, total_steps))
-            values, owners = term.aggregation.contributions(output, valid)
-            # 0 only where no part of the step has a value of this term: there is nothing to divide then
-            values = values / (normalisers[term.name] or 1.0)
-            yield term, values.sum(), TermValue(*_by_domain(values.detach(), owners, batch), output.metrics)
+            given, own = _with_leaves(batch if term.user_function else valid, fields)
+            seen = given.valid() if term.user_function else given
+            share, values[term.name] = _share(term, given, seen, normalisers, step, total_steps, statistics or {})
+            shares.append(share)
+            leaves += own
+        counted = torch.zeros(len(shares), len(fields), len(places), dtype=torch.float64, device=places.device)
+        live = [share for share in shares if share.requires_grad]
+        found = torch.autograd.grad(live, leaves, allow_unused=True) if live else []
+        for row, part in zip(counted.flatten(0, 1), found, strict=False):
+            if part is not None:
+                row.copy_(part if len(part) == len(row) else part[places])
+        finite = counted.isfinite().flatten(1).all(1).tolist()
+        sound = {name: ok and math.isfinite(v.value) for (name, v), ok in zip(values.items(), finite, strict=True)}
+        _refuse([name for name, weight in self.weights(step, total_steps).items() if weight and not sound[name]], step)
+        gradients = counted.new_zeros(*counted.shape[:2], len(batch.loss_mask)).index_copy_(2, places, counted)
+        return CompositeGradients(values, fields, gradients)
 
 
-def _by_domain(values: Tensor, owners: Tensor, batch: PackedBatch) -> tuple[float, tuple[float, ...]]:
-    total = float(values.sum())
-    if batch.domain_index is None or batch.domain_count == 1:
-        return total, (total,)
-    parts = values.new_zeros(batch.domain_count).index_add(0, batch.domain_index[owners], values)
-    return total, tuple(parts.tolist())
+def _share(
+    term: Term,
+    batch: PackedBatch,
+    valid: PackedBatch,
+    normalisers: Mapping[str, float],
+    step: int,
+    total_steps: int,
+    statistics: Statistics,
+) -> tuple[Tensor, TermValue]:
+    """What a term adds to the loss before its weight; `valid` holds the batch's tokens that count."""
+    own = replace(valid, statistics=statistics[term.name]) if term.statistics else valid
+    output = term.function(batch if term.user_function else own, **term.kwargs_at(step, total_steps))
+    values, owners = term.aggregation.contributions(output, valid)
+    # 0 only where no part of the step has a value of this term: there is nothing to divide then
+    values = values / (normalisers[term.name] or 1.0)
+    share = values.sum()
+    total = float(share.detach())
+    parts = (total,) if batch.domain_count == 1 else _by_domain(values.detach(), owners, batch)
+    return share, TermValue(total, parts, output.metrics)
+
+
+def _with_leaves(batch: PackedBatch, fields: Sequence[str]) -> tuple[PackedBatch, list[Tensor]]:
+    leaves = [getattr(batch, name).detach().requires_grad_() for name in fields]
+    return replace(batch, **dict(zip(fields, leaves, strict=True))), leaves
+
+
+def _by_domain(values: Tensor, owners: Tensor, batch: PackedBatch) -> tuple[float, ...]:
+    index = batch.require("domain_index")[owners]
+    return tuple(values.new_zeros(batch.domain_count).index_add(0, index, values).tolist())
 
 
 def _refuse(names: Sequence[str], step: int) -> None:
