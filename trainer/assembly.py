@@ -104,6 +104,9 @@ def _term(section: TermSection) -> Term:
 FROM_ROLLOUTS = frozenset({"inference_logprobs", "old_logprobs", "advantages", "values", "old_values", "returns"})
 """What a warm-up has not: there are no rollouts, and a value head would not be kept."""
 
+IMITATE_ALL = ("sft", "sft_smoothed")
+"""Terms that imitate whatever they see."""
+
 FROM_PAIRS = frozenset({"chosen", "rejected", "rewards", "group_index", "group_tokens", "group_sequences"})
 """What a warm-up has where its rows are pairs."""
 
@@ -112,9 +115,11 @@ def _warmup_problems(config: JobConfig) -> list[str]:
     from trainer.data import Comparison, read_supervised
     from trainer.probe import probe_term
 
-    if config.warmup is None or not config.warmup.terms:
+    if config.warmup is None:
         return []
     paired = isinstance(read_supervised(Path(config.warmup.path))[0], Comparison)
+    if paired and not config.warmup.terms:
+        return ["warmup.terms: the rows are pairs, and nothing says how to learn from them: add a term, such as dpo"]
     problems: list[str] = []
     for section in config.warmup.terms:
         try:
@@ -129,6 +134,8 @@ def _warmup_problems(config: JobConfig) -> list[str]:
             faults.append(
                 f"term {term.name!r}: a warm-up takes numbers and schedules; controllers stand in [[loss.terms]]"
             )
+        if paired and section.type in IMITATE_ALL:
+            faults.append(f"term {term.name!r}: {section.type!r} imitates the rejected rows too; take 'nll_chosen'")
         faults += [] if faults else [*_unfed(config, term, rollouts=False), *probe_term(term, config.warmup.steps)]
         problems += [f"warmup.terms: {fault}" for fault in faults]
     return problems

@@ -95,7 +95,7 @@ def test_a_run_whose_worker_is_killed_equals_an_uninterrupted_one(client, make_j
 def test_a_warm_up_on_pairs_prefers_by_its_own_loss(client, make_job, folder):
     rows = [{"prompt": f"{n} + 1 = ", "chosen": "#### 1", "rejected": "#### 9"} for n in range(9)]
     (folder / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    terms = [{"name": "pairs", "type": "dpo"}, {"name": "imitate", "type": "sft", "weight": 0.1}]
+    terms = [{"name": "pairs", "type": "dpo"}, {"name": "imitate", "type": "nll_chosen", "weight": 0.1}]
     warmup = {"path": str(folder / "pairs.jsonl"), "steps": 6, "batch_size": 8, "learning_rate": 1e-2, "terms": terms}
     ended, metrics = finish(client, client.submit(make_job(("warmup", warmup), ("optim.steps", 1))))
     assert ended.state is JobState.SUCCEEDED, trainer_log(client, ended)

@@ -49,9 +49,10 @@ def test_the_first_row_says_what_a_file_holds(tmp_path):
 
 
 def test_pairs_and_demonstrations_feed_their_terms(tmp_path):
-    pairs = [{"name": "p", "type": "dpo"}, {"name": "k", "type": "kto"}, {"name": "s", "type": "sft_smoothed"}]
+    pairs = [{"name": "p", "type": "dpo"}, {"name": "k", "type": "kto"}, {"name": "s", "type": "nll_chosen"}]
     assert probe_terms(job(written(tmp_path, PAIR), pairs)) == []
     assert probe_terms(job(written(tmp_path, DEMONSTRATION), [{"name": "s", "type": "sft", "kwargs": {"focal": 2.0}}])) == []
+    assert "add a term, such as dpo" in probe_terms(job(written(tmp_path, PAIR), []))[0]
     assert [term.name for term in warmup_composite(job(written(tmp_path, PAIR), [])).terms] == ["sft"]
 
 
@@ -62,12 +63,13 @@ CONTROLLED = {"controller": "running_scale", "start": 0.1, "min": 0.01, "max": 1
     ("row", "term", "said"),
     [
         (PAIR, {"type": "grpo"}, "which only rollouts bring"),
+        (PAIR, {"type": "sft"}, "imitates the rejected rows too; take 'nll_chosen'"),
         (PAIR, {"type": "value"}, "which only rollouts bring"),
         (DEMONSTRATION, {"type": "dpo"}, "give rows with prompt, chosen and rejected in warmup.path"),
         (DEMONSTRATION, {"type": "kto_unpaired"}, "give rows with prompt, chosen and rejected"),
         (PAIR, {"type": "dpo", "weight": CONTROLLED}, "controllers stand in [[loss.terms]]"),
         (PAIR, {"type": "forward_kl"}, "[model] teacher"),
-        (PAIR, {"type": "sft", "aggregation": "segment_mean"}, "needs segments"),
+        (DEMONSTRATION, {"type": "sft", "aggregation": "segment_mean"}, "needs segments"),
         (PAIR, {"type": "dpo", "kwargs": {"beta": -0.1}}, "beta must be"),
         (PAIR, {"type": "dpo", "kwargs": {"betta": 0.1}}, "did you mean 'beta'"),
     ],

@@ -1,7 +1,7 @@
 """Preference terms that compare the policy's own log-probabilities, without a reference policy.
 
 Each is the preference part alone. SimPO needs no other; CPO and ORPO are published with a likelihood term on the chosen
-sequence: put a term `sft` beside them. Nothing holds the policy near where it started.
+sequence: put a term `nll_chosen` beside them. Nothing holds the policy near where it started.
 
 A log-probability below -10,000 nats counts as that and has no gradient. A pair of which one sequence has no token that
 counts is 0. Every term raises ValueError for an argument outside its range, and MissingInputError.
@@ -54,7 +54,7 @@ def orpo(batch: PackedBatch) -> TermOutput:
     """Odds-ratio preference optimisation: `-log sigmoid(log odds(w) - log odds(l))`, `odds = p / (1 - p)`.
 
     `p` is the exponential of the average log-probability of a token (Hong et al. 2024, equation 7). The paper's lambda
-    (TRL's `beta`) is the weight of this term, and its likelihood is a term `sft` of weight 1. An average closer to 0 than
+    (TRL's `beta`) is the weight of this term, and its likelihood is a term `nll_chosen` of weight 1. An average closer to 0 than
     1e-6 nats counts as that and has no gradient.
     """
     from torch.nn.functional import logsigmoid
@@ -64,6 +64,18 @@ def orpo(batch: PackedBatch) -> TermOutput:
     return pairs.output(-logsigmoid(pairs.gap))
 
 
+def nll_chosen(batch: PackedBatch, *, average: bool = True) -> TermOutput:
+    """Negative log-likelihood of the chosen sequence of each pair: `-log pi(w) / |w|`, or without `average` the sum.
+
+    What keeps a preference loss from lowering both sides (Pang et al. 2024, "Iterative Reasoning Preference
+    Optimization", equation 2; Hong et al. 2024, ORPO, with the average; Xu et al. 2024, CPO, with the sum). A term `sft`
+    would imitate the rejected sequences too.
+    """
+    sums = logprob_sums(batch)
+    pairs = pairs_of(batch, per_token(batch, sums) if average else sums)
+    return pairs.output(-pairs.chosen)
+
+
 _PAIRS = frozenset({"chosen", "rejected"})
 _REWARDED = _PAIRS | {"rewards"}
 
@@ -71,4 +83,5 @@ TERMS: Mapping[str, BuiltInTerm] = {
     "simpo": BuiltInTerm(simpo, _REWARDED, "pair", non_negative=True),
     "cpo": BuiltInTerm(cpo, _REWARDED, "pair", non_negative=True),
     "orpo": BuiltInTerm(orpo, _PAIRS, "pair", non_negative=True),
+    "nll_chosen": BuiltInTerm(nll_chosen, _PAIRS, "pair", non_negative=True),
 }
