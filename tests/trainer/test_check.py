@@ -100,19 +100,27 @@ def test_the_loss_is_told_as_a_formula_with_its_weights_and_the_probes_verdicts(
     told = words(text)
     for part in (
         "loss = w_policy * sum(dr_grpo) / (sequences * 64) + w_kl * sum(kl) / tokens",
-        "+ w_ranks * sum(group_preference) / groups + w_own * sum(good_loss(...)) / tokens combination: pcgrad",
+        "+ w_ranks * sum(group_preference) / groups + w_own * sum(good_loss(...)) / tokens at step",
         "at step (start, middle, end) 0 5 10 w_policy 0 0.5 1",
         "w_kl 0.05, then moved between 0.001 and 1 by target_kl of term/kl/k1",
         "sequences of the step times aggregation_constant, whatever their lengths (default of dr_grpo)",
         "reads ref_logprobs with by default estimator k3, form direct probe finite; live gradient on trainer_logprobs",
         "benchmarks.bad_losses.good_loss, called for each sequence",
         "with cap 3 probe finite; live gradient on trainer_logprobs; 0 where nothing counts; a sum over tokens; unmoved",
+        "combined by pcgrad: a term that pulls against another loses that part reward =",
         "learning rate 0.0001 0.0001 0.0001",
     ):
         assert part in told, told
 
 
 LINE = {"schedule": "linear", "start": 0.0, "end": 1.0}
+
+
+def test_a_warm_up_with_terms_of_its_own_is_told_too():
+    terms = [{"name": "pairs", "type": "dpo"}, {"name": "chosen", "type": "nll_chosen", "weight": LINE}]
+    told = words(describe(job(warmup={"path": "pairs.jsonl", "steps": 101, "terms": terms})))
+    assert "warm-up = w_pairs * sum(dpo) / pairs + w_chosen * sum(nll_chosen) / pairs at step" in told
+    assert "0 50 100 w_pairs 1 1 1 w_chosen 0 0.5 1" in told
 
 
 def test_a_value_heads_gradient_is_told():

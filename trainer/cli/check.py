@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.cli.formula import joined, loss_lines, rate_lines, reward_lines
 from trainer.cli.job_file import read_checked_job
 from trainer.cli.jobs import print_problems
 from trainer.config import JobConfig, JobFileError
+
+if TYPE_CHECKING:
+    from trainer.loss_sections import TermSection
+    from trainer.term import Term
 
 
 def check(path: Path) -> int:
@@ -23,14 +29,20 @@ def check(path: Path) -> int:
 
 def describe(config: JobConfig) -> str:
     """What a job that was checked trains on, in at most 80 columns."""
-    from trainer.assembly import make_composite
+    from trainer.assembly import make_composite, warmup_composite
+    from trainer.components import named_components
     from trainer.probe import verdict
 
-    terms = make_composite(config).terms
-    probed = {term.name: verdict(term, config.optim.steps) for term in terms}
-    rollout = config.rollout
-    title = f"job {config.job.name}: {config.optim.steps} optimizer steps"
-    rollouts = f"each of {rollout.prompts_per_step} prompts with {rollout.samples_per_prompt} completions"
-    return joined(
-        [[f"{title}, {rollouts}"], loss_lines(config, terms, probed), reward_lines(config), rate_lines(config)]
-    )
+    def told(name: str, written: Sequence[TermSection], terms: Sequence[Term], steps: int) -> list[str]:
+        probed = [verdict(term, steps, named_components(config)) for term in terms]
+        return loss_lines(name, written, terms, probed, steps)
+
+    rollout, steps = config.rollout, config.optim.steps
+    title = f"job {config.job.name}: {steps} optimizer steps"
+    blocks = [[f"{title}, each of {rollout.prompts_per_step} prompts with {rollout.samples_per_prompt} completions"]]
+    if config.warmup and config.warmup.terms:
+        blocks.append(told("warm-up", config.warmup.terms, warmup_composite(config).terms, config.warmup.steps))
+    blocks.append(told("loss", config.loss.all_terms(), make_composite(config).terms, steps))
+    if config.loss.combination == "pcgrad":
+        blocks.append(["combined by pcgrad: a term that pulls against another loses that part"])
+    return joined([*blocks, reward_lines(config), rate_lines(config)])

@@ -53,24 +53,21 @@ NORMALISERS: Mapping[Normalisation, str] = {
 """What `[advantage] normalise` does with a completion's x."""
 
 
-def loss_lines(config: JobConfig, terms: Sequence[Term], probed: Mapping[str, str]) -> list[str]:
-    """The loss as a formula, the weights of its terms, and a paragraph for each. probed: the probe's verdicts by term."""
-    sections = {section.name: section for section in config.loss.all_terms()}
-    width = max(map(len, sections))
+def loss_lines(
+    name: str, written: Sequence[TermSection], terms: Sequence[Term], probed: Sequence[str], total_steps: int
+) -> list[str]:
+    """A loss as a formula, the weights of its terms, and a paragraph for each.
+
+    written, terms, probed: what the job says of each term, what was made of it, and what the probe has found.
+    """
+    width = max(len(term.name) for term in terms)
     lines: list[str] = []
-    for place, term in enumerate(terms):
-        lead = "loss = " if place == 0 else "     + "
-        lines += _wrapped(f"{lead}w_{term.name:<{width}} * {_sum(term, sections[term.name])}", " " * (width + 12))
-    if config.loss.combination == "pcgrad":
-        lines += [
-            "",
-            *_wrapped(
-                "combination: pcgrad, in which a term that pulls against another loses that part of its pull", "  "
-            ),
-        ]
-    lines += ["", *weight_table({f"w_{s.name}": s.weight for s in sections.values()}, config.optim.steps)]
-    for term in terms:
-        lines += ["", *_paragraph(term, sections[term.name], config.optim.steps, probed[term.name])]
+    for place, (section, term) in enumerate(zip(written, terms, strict=True)):
+        lead = f"{name} = " if place == 0 else f"{'+ ':>{len(name) + 3}}"
+        lines += _wrapped(f"{lead}w_{term.name:<{width}} * {_sum(term, section)}", " " * (len(name) + width + 8))
+    lines += ["", *weight_table({f"w_{section.name}": section.weight for section in written}, total_steps)]
+    for section, term, found in zip(written, terms, probed, strict=True):
+        lines += ["", *_paragraph(term, section, total_steps, found)]
     return lines
 
 

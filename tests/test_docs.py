@@ -1,0 +1,100 @@
+"""What the README and docs/ say: every job fragment runs through `assay check`, every name exists and none is left out."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from benchmarks.bad_jobs import GOOD
+from benchmarks.loss_refusals import make_folder
+from trainer.cli.formula import WIDTH
+from trainer.combination import KINDS as COMBINATIONS
+from trainer.components import described_components
+from trainer.config import JobConfig, parse_job
+from trainer.controller_spec import KINDS as CONTROLLERS
+from trainer.losses.aggregation import AggregationKind
+from trainer.losses.contract import Scope
+from trainer.losses.registry import BUILT_IN_TERMS
+from trainer.normalisation import NORMALISATIONS
+from trainer.preflight import check_components, check_job
+from trainer.schedule_shapes import SHAPES
+
+ROOT = Path(__file__).parents[1]
+LOSSES = (ROOT / "docs" / "losses.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRAGMENTS = [
+    pytest.param(fragment, id=f"{page.name}-{place}")
+    for page in PAGES
+    for place, fragment in enumerate(re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+def table(first_column):
+    """The names in backticks of the first column of all tables of docs/losses.md with this heading."""
+    found = []
+    for rows in re.findall(rf"^\| {first_column} \|.*\n\|[-|]+\n((?:\|.*\n)+)", LOSSES, re.MULTILINE):
+        found += re.findall(r"^\| `([^`]+)`", rows, re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("heading", "known"),
+    [
+        ("type", BUILT_IN_TERMS),
+        ("aggregation", get_args(AggregationKind)),
+        ("schedule", SHAPES),
+        ("controller", CONTROLLERS),
+        ("combine", COMBINATIONS),
+        ("normalise", NORMALISATIONS),
+        ("`scope`", get_args(Scope)),
+    ],
+)
+def test_every_name_is_in_its_table_once_and_no_other(heading, known):
+    assert sorted(table(heading)) == sorted(known)
+
+
+def merged(base, over):
+    """`over` within `base`: tables are merged, all else is replaced."""
+    both = dict(base)
+    for key, value in over.items():
+        both[key] = merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return both
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
+    tree = merged(tomllib.loads(GOOD), tomllib.loads(fragment))
+    weights = tree["rewards"]["weights"]
+    if tree["advantage"].get("combine") == "gated":
+        del weights["safety/toxicity"]  # a penalty has no place behind a gate
+    for name in tree["rewards"].get("custom", ()):
+        tree["rewards"]["scorers"]["code"].append(name)
+    folder = make_folder(tmp_path)
+    (folder / "pairs.jsonl").write_text('{"prompt": "2 + 2 = ?", "chosen": "4", "rejected": "5"}\n')
+    config = parse_job(tree, folder)
+    assert isinstance(config, JobConfig)
+    components, problems = described_components(config)
+    assert problems == []
+    check_components(config, components)
+    check_job(config)
+
+
+def test_there_are_fragments():
+    assert len(FRAGMENTS) >= 10
+
+
+def test_the_readmes_loss_is_the_examples():
+    (snippet,) = re.findall(
+        r"```python\n# (examples/losses/\w+\.py)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    path, code = snippet
+    written = (ROOT / path).read_text()
+    lines = [line for line in code.splitlines() if line.strip()]
+    assert len(lines) > 5 and [line for line in lines if line not in written] == []
+
+
+def test_the_printed_check_fits_80_columns():
+    (printed,) = re.findall(r"```\n(loss = .*?)```", LOSSES, re.DOTALL)
+    assert max(map(len, printed.splitlines())) <= WIDTH
