@@ -41,13 +41,24 @@ def moving_range(moving: Moving, total_steps: int) -> tuple[float, float]:
     """
     if isinstance(moving, Controller):
         return float(moving.spec.parameters["min"]), float(moving.spec.parameters["max"])
+    values = _sampled(moving, total_steps).values()
+    return min(values), max(values)
+
+
+def extreme_steps(schedule: Schedule, total_steps: int) -> tuple[int, int]:
+    """The first steps at which a schedule has its smallest and its largest value, looked for as `moving_range` does."""
+    values = _sampled(schedule, total_steps)
+    return min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+
+
+def _sampled(schedule: Schedule, total_steps: int) -> dict[int, float]:
     last, count = max(0, total_steps - 1), min(max(1, total_steps), SAMPLED_STEPS)
     steps = sorted({round(place * last / max(1, count - 1)) for place in range(count)})
-    values = [moving(step, max(1, total_steps)) for step in steps]
-    for step, value in zip(steps, values, strict=True):
+    values = {step: schedule(step, max(1, total_steps)) for step in steps}
+    for step, value in values.items():
         if not math.isfinite(value):
-            raise ScheduleError(f"schedule {moving.kind!r}: it is {value!r} at step {step} of {total_steps}")
-    return min(values), max(values)
+            raise ScheduleError(f"schedule {schedule.kind!r}: it is {value!r} at step {step} of {total_steps}")
+    return values
 
 
 def course(moving: Moving, total_steps: int) -> str:

@@ -37,7 +37,8 @@ def synthetic_batch(needs: frozenset[str], step: int, total_steps: int, componen
     tokens = {
         # Ratios from 0.95 to 1.05: inside every clip range worth the name, so that no gradient is clipped away.
         "inference_logprobs": logprobs + uniform(-0.05, 0.05),
-        "old_logprobs": logprobs + uniform(-0.05, 0.05),
+        # As in a run, which takes one step for each batch of rollouts: what only compares with them learns nothing.
+        "old_logprobs": logprobs,
         "ref_logprobs": logprobs + uniform(-0.5, 0.5),
         "teacher_logprobs": logprobs + uniform(-0.5, 0.5),
         "advantages": torch.tensor([1.0, -0.5, 0.8, -1.2, 0.3], dtype=torch.float64)[sequences],
@@ -79,15 +80,16 @@ def with_live_leaves(batch: PackedBatch, dtype: torch.dtype) -> tuple[PackedBatc
 def rearranged(batch: PackedBatch, pieces: list[tuple[int, ...]], padding: int = 0) -> PackedBatch:
     """The same batch with other tokens in its sequences: `pieces[i]` names the sequences that are strung together in i.
 
-    padding: how many masked tokens, zeros, follow each sequence.
+    padding: how many masked tokens, zeros, follow the first sequence; each next one has one more.
     """
     starts = [sum(LENGTHS[:place]) for place in range(len(LENGTHS))]
     rows: list[int] = []
     owners: list[int] = []
     for owner, sources in enumerate(pieces):
         own = [starts[source] + place for source in sources for place in range(LENGTHS[source])]
-        rows += [*own, *[-1] * padding]
-        owners += [owner] * (len(own) + padding)
+        filler = padding + owner if padding else 0
+        rows += [*own, *[-1] * filler]
+        owners += [owner] * (len(own) + filler)
     index = torch.tensor(rows)
 
     def pick(tensor: Tensor) -> Tensor:

@@ -64,6 +64,75 @@ def in_float32(inputs):
     return LossOutputs(-(inputs.trainer_logprobs.float() * inputs.advantages.float())[inputs.loss_mask].sum(), {})
 
 
+def of_value_zero(inputs):
+    live = inputs.trainer_logprobs - inputs.trainer_logprobs.detach()
+    return LossOutputs(-(live * inputs.advantages)[inputs.loss_mask].sum(), {})
+
+
+def scaled(inputs, scale: float):
+    return LossOutputs(-scale * (inputs.trainer_logprobs * inputs.advantages)[inputs.loss_mask].sum(), {})
+
+
+def small_and_unmasked(inputs):
+    return LossOutputs(-1e-6 * (inputs.trainer_logprobs * inputs.advantages).sum(), {})
+
+
+def small_mean(inputs):
+    return LossOutputs(1e-6 * mean(inputs).loss, {})
+
+
+def mean_gradient(inputs):
+    whole = -(inputs.trainer_logprobs * inputs.advantages)[inputs.loss_mask].sum()
+    part = whole / inputs.loss_mask.sum().clamp(min=1)
+    return LossOutputs(part + (whole - part).detach(), {})
+
+
+def distance_to_old(inputs):
+    return LossOutputs((inputs.trainer_logprobs - inputs.old_logprobs).square()[inputs.loss_mask].sum(), {})
+
+
+def random_weights(inputs):
+    weights = 1 + 1e-6 * torch.rand_like(inputs.trainer_logprobs)
+    return LossOutputs(-(weights * inputs.trainer_logprobs * inputs.advantages)[inputs.loss_mask].sum(), {})
+
+
+class Running:
+    """Keeps a running mean, as a baseline would."""
+
+    def __init__(self):
+        self.mean = 0.0
+
+    def __call__(self, inputs):
+        self.mean = 0.9 * self.mean + 0.1 * float(inputs.advantages.sum())
+        return LossOutputs(-(inputs.trainer_logprobs * (inputs.advantages - self.mean))[inputs.loss_mask].sum(), {})
+
+
+running = Running()
+
+
+def seeded_by_step(inputs):
+    generator = torch.Generator().manual_seed(inputs.step)
+    weight = torch.rand((), generator=generator).item()
+    return LossOutputs(-weight * (inputs.trainer_logprobs * inputs.advantages)[inputs.loss_mask].sum(), {})
+
+
+def steps_back(inputs):
+    weights = inputs.advantages.clone().requires_grad_(inputs.trainer_logprobs.requires_grad)
+    loss = -(inputs.trainer_logprobs * weights)[inputs.loss_mask].sum()
+    with torch.no_grad():
+        weights.mul_(2.0)
+    return LossOutputs(loss, {})
+
+
+def leaves_the_process(inputs):
+    raise SystemExit(3)
+
+
+def likes_more_tokens(chosen, rejected):
+    gap = chosen.trainer_logprobs.exp().sum() - rejected.trainer_logprobs.exp().sum()
+    return LossOutputs(-torch.nn.functional.logsigmoid(gap), {})
+
+
 def term(function, **options):
     return make_term("mine", path=f"{__name__}.{function.__name__}", **options)
 
@@ -73,7 +142,7 @@ def test_every_built_in_term_passes(name):
     assert probe_term(make_term("t", type=name)) == []
 
 
-@pytest.mark.parametrize("function", [good, in_float32])
+@pytest.mark.parametrize("function", [good, in_float32, of_value_zero, seeded_by_step])
 def test_a_sound_loss_of_a_user_passes(function):
     assert probe_term(term(function)) == []
 
@@ -95,6 +164,13 @@ def test_a_loss_on_the_entropy_has_a_live_gradient():
         (not_a_number, "its value on ordinary tokens is"),
         (square_root, "its gradient is NaN or infinite"),
         (wants_values, "None unless the term asks for them"),
+        (small_and_unmasked, "tokens that are masked change its value"),
+        (small_mean, "it is a mean"),
+        (mean_gradient, "its value or gradient for a sequence strung to itself is not twice"),
+        (distance_to_old, "not as the distance to old_logprobs"),
+        (random_weights, "keeps state or draws random numbers"),
+        (steps_back, "its gradient cannot be taken"),
+        (leaves_the_process, "SystemExit: 3"),
     ],
 )
 def test_an_unsound_loss_is_refused_with_its_remedy(function, said):
@@ -108,8 +184,36 @@ def test_an_unsound_loss_is_refused_with_its_remedy(function, said):
         ("kl", {"estimator": "k1"}, "zero on average"),
         ("grpo", {"eps_low": 2.0}, "eps_low must lie between 0 and 1"),
         ("grpo", {"eps_high": {"schedule": "linear", "start": 0.2, "end": 0.0}}, "eps_high must lie between 0 and 1"),
+        ("dpo", {"beta": {"schedule": "cyclic", "start": 0.1, "end": 0.0, "period": 8}}, "beta must be greater than 0"),
+        (
+            "grpo",
+            {"eps_high": {"controller": "threshold", "start": 0.2, "min": 0.1, "max": 3.0, "high": 1, "metric": "a/b"}},
+            "eps_high must lie between 0 and 1, not 3.0",
+        ),
     ],
 )
 def test_arguments_out_of_range_are_found_at_any_step(type, kwargs, said):
     (problem,) = probe_term(make_term("t", type=type, kwargs=kwargs), total_steps=50)
     assert said in problem
+
+
+def test_a_function_that_keeps_state_is_refused():
+    (problem,) = probe_term(make_term("mine", path=f"{__name__}.running"))
+    assert "keeps state or draws random numbers" in problem
+
+
+@pytest.mark.parametrize(
+    "scale", [1e-6, {"schedule": "linear", "start": 0.0, "end": 1.0}, {"schedule": "linear", "start": 1.0, "end": 0.0}]
+)
+def test_a_loss_may_be_small_and_its_arguments_may_begin_or_end_at_zero(scale):
+    assert probe_term(term(scaled, kwargs={"scale": scale})) == []
+
+
+def test_an_argument_that_is_zero_at_every_step_is_refused():
+    (problem,) = probe_term(term(scaled, kwargs={"scale": {"schedule": "constant", "value": 0.0}}))
+    assert "it has no gradient" in problem
+
+
+def test_padding_that_two_sequences_of_a_pair_share_hides_nothing():
+    (problem,) = probe_term(term(likes_more_tokens, scope="pair"))
+    assert "padding changes its value" in problem
