@@ -19,9 +19,12 @@ from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.normalisation import NORMALISATIONS
 from trainer.preflight import check_components, check_job
+from trainer.probe import probe_term
 from trainer.schedule_shapes import SHAPES
+from trainer.term import make_term
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 LOSSES = (ROOT / "docs" / "losses.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FRAGMENTS = [
@@ -98,3 +101,23 @@ def test_the_readmes_loss_is_the_examples():
 def test_the_printed_check_fits_80_columns():
     (printed,) = re.findall(r"```\n(loss = .*?)```", LOSSES, re.DOTALL)
     assert max(map(len, printed.splitlines())) <= WIDTH
+
+
+def test_the_readme_lists_every_term():
+    families = README[README.index("| family |") : README.index("**Whatever is a number may move**")]
+    assert sorted(set(re.findall(r"`(\w+)`", families)) - {"type"}) == sorted(BUILT_IN_TERMS)
+
+
+def test_every_module_of_the_trainer_in_the_readmes_tree_is_there():
+    tree = README[README.index("trainer/  ") : README.index("docs/  ")]
+    named = re.findall(r"(\w+\.py)", tree)
+    assert len(named) > 25
+    assert [name for name in named if not list((ROOT / "trainer").glob(f"**/{name}"))] == []
+
+
+def test_the_refusal_that_the_readme_quotes_is_what_is_said():
+    (problem,) = probe_term(
+        make_term("quality", path="benchmarks.bad_losses.compile_cross_entropy"), components=["code/compiles"]
+    )
+    (quoted,) = re.findall(r"^error: (loss\.terms: .*?) \.\.\.$", README, re.MULTILINE | re.DOTALL)
+    assert f"loss.terms: {problem}".startswith(" ".join(quoted.split()))
