@@ -76,11 +76,12 @@ def _cases(term: Term, total_steps: int) -> list[tuple[Term, int]]:
 
 def verdict(term: Term, total_steps: int, components: Collection[str] = ("probe/score",)) -> str:
     """What the probe has found of a term that it has no fault to find with: which of its inputs it trains, what was tried."""
-    batch = synthetic_batch(term.needs, 0, total_steps, components)
-    live, leaves = with_live_leaves(batch, torch.float64)
-    gradients = _gradient(_value(term, live), leaves).split([len(leaf) for leaf in leaves])
-    names = [name for name in LIVE_FIELDS if getattr(live, name) is not None]
-    trained = [name for name, gradient in zip(names, gradients, strict=True) if bool((gradient != 0).any())]
+    trained: dict[str, None] = {}
+    for case, step in _cases(term, total_steps):
+        live, leaves = with_live_leaves(synthetic_batch(term.needs, step, total_steps, components), torch.float64)
+        gradients = _gradient(term, _value(case, live), leaves).split([len(leaf) for leaf in leaves])
+        names = [name for name in LIVE_FIELDS if getattr(live, name) is not None]
+        trained |= {name: None for name, part in zip(names, gradients, strict=True) if bool((part != 0).any())}
     tried = ["finite", f"live gradient on {' and '.join(trained)}", "0 where nothing counts"]
     if term.user_function is not None:
         tried += ["a sum over tokens"] if term.scope == "sequence" else []

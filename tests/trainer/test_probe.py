@@ -5,7 +5,7 @@ import torch
 
 from trainer.losses.contract import LossOutputs
 from trainer.losses.registry import BUILT_IN_TERMS
-from trainer.probe import probe_term
+from trainer.probe import probe_term, verdict
 from trainer.term import make_term
 
 
@@ -217,3 +217,8 @@ def test_an_argument_that_is_zero_at_every_step_is_refused():
 def test_padding_that_two_sequences_of_a_pair_share_hides_nothing():
     (problem,) = probe_term(term(likes_more_tokens, scope="pair"))
     assert "padding changes its value" in problem
+
+
+def test_the_verdict_names_what_is_trained_at_any_step():
+    begins_at_zero = term(scaled, kwargs={"scale": {"schedule": "linear", "start": 0.0, "end": 1.0}})
+    assert "live gradient on trainer_logprobs;" in verdict(begins_at_zero, 10)
