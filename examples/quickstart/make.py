@@ -2,14 +2,14 @@
 
     python -m examples.quickstart.make --out examples/quickstart/data --seed 0
 
-writes `model/` (loads with `AutoModelForCausalLM` and `AutoTokenizer`), `warmup.jsonl`, `train.jsonl` and
-`heldout.jsonl`. Two domains: `math` (a two-digit number plus or minus a small one) and `code` (one-line Python
+writes `model/` (loads with `AutoModelForCausalLM` and `AutoTokenizer`), `warmup.jsonl`, `pairs.jsonl` (for other
+jobs than the quickstart), `train.jsonl` and `heldout.jsonl`. Two domains: `math` (a two-digit number plus or minus a small one) and `code` (one-line Python
 functions described in words). The same seed makes the same bytes.
 
 **The warm-up corpus is noisy on purpose, as real corpora are.** Where a problem tempts a beginner, `MISTAKE_RATE` of
 its completions hold the beginner's mistake: a carry or borrow is forgotten, brackets are left out, `min` and `max` are
 swapped. Imitation learns these habits with the rest; the rewards, which come from checking and executing, unlearn
-them. Training and held-out problems are right throughout, and no held-out problem occurs in the other two files.
+them. Training and held-out problems are right throughout, and no held-out problem occurs in the other files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MISTAKE_RATE = 0.5
 """Share of the tempting warm-up problems whose completion is the mistake."""
 
-WARMUP_ROWS, TRAIN_ROWS, HELDOUT_ROWS = 16384, 960, 384
+WARMUP_ROWS, TRAIN_ROWS, HELDOUT_ROWS, PAIR_ROWS = 16384, 960, 384, 8192
 
 WARMUP_SUMS, TRAIN_SUMS, HELDOUT_SUMS = 3, 2, 1
 """Sums for each function in a file. A tiny model copies numbers into a function sooner than it learns to add, and a sum
@@ -132,13 +132,29 @@ def warmup_rows(drawn: Iterable[Problem], seed: str) -> list[dict[str, str]]:
     return rows
 
 
+def pair_rows(drawn: Iterable[Problem]) -> list[dict[str, str]]:
+    """Rows of `pairs.jsonl`: a tempting prompt, its right completion and the mistake."""
+    tempting = (problem for problem in drawn if problem.mistake is not None)
+    return [
+        {
+            "id": f"pair-{index:05d}",
+            "domain": p.domain,
+            "prompt": p.prompt,
+            "chosen": p.completion,
+            "rejected": p.mistake or "",
+        }
+        for index, p in enumerate(islice(tempting, PAIR_ROWS))
+    ]
+
+
 def make_data(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each file by name; no held-out problem is in the other two."""
+    """The rows of each file by name; no held-out problem is in the others."""
     heldout = list(islice(problems(f"heldout {seed}", HELDOUT_SUMS), HELDOUT_ROWS))
     avoid = [problem.prompt for problem in heldout]
     train = islice(problems(f"train {seed}", TRAIN_SUMS, avoid), TRAIN_ROWS)
     warmup = islice(problems(f"warmup {seed}", WARMUP_SUMS, avoid, repeat=True), WARMUP_ROWS)
     return {
+        "pairs": pair_rows(problems(f"pairs {seed}", WARMUP_SUMS, avoid, repeat=True)),
         "warmup": warmup_rows(warmup, f"mistakes {seed}"),
         "train": rl_rows("train", train),
         "heldout": rl_rows("heldout", heldout),

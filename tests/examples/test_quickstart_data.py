@@ -81,7 +81,7 @@ def test_no_heldout_problem_is_trained_on_and_none_occurs_twice(data):
 
 
 def test_mix_of_domains(data):
-    sums = {name: sum(row["domain"] == "math" for row in rows) for name, rows in data.items()}
+    sums = {name: sum(row["domain"] == "math" for row in rows) for name, rows in data.items() if name != "pairs"}
     assert sums == {"warmup": 16384 * 3 // 4, "train": 960 * 2 // 3, "heldout": 384 // 2}
 
 
