@@ -15,8 +15,8 @@ from multiprocessing import get_context
 import torch
 
 from benchmarks.figures import Figure
-from benchmarks.loss_steps import Outcome, RandomStep, outcome, random_composite, random_term
-from trainer.composite import Composite
+from benchmarks.loss_steps import Outcome, RandomStep, loss_size, outcome, random_composite, random_term
+from trainer.composite import Combination, Composite
 from trainer.losses.registry import BUILT_IN_TERMS
 
 SEQUENCES = 8
@@ -82,21 +82,22 @@ def case(seed: int, dtype: torch.dtype) -> Worst:
         composite = Composite([random_term(chance, name, name)])
     else:
         terms = random_composite(chance).terms
-        composite = Composite(terms, "pcgrad" if len(terms) > 1 and chance.random() < 0.3 else "sum", seed)
+        combination: Combination = "pcgrad" if len(terms) > 1 and chance.random() < 0.3 else "sum"
+        composite = Composite(terms, combination, seed)
     step = RandomStep.make(seed, dtype, SEQUENCES)
-    whole = outcome(step, composite, SEQUENCES, 1)
+    whole, scale = outcome(step, composite, SEQUENCES, 1), loss_size(step, composite)
     worst = Worst(seed=seed)
     for size in range(1, SEQUENCES + 1):
         for ranks in (1, 2):
             order = Composite(chance.sample(composite.terms, len(composite.terms)), composite.combination, seed)
             cut = outcome(step, order, size, ranks, padding=chance.randint(0, 3))
-            worst = worst.or_worse(_difference(whole, cut, seed))
+            worst = worst.or_worse(_difference(whole, cut, scale, seed))
     return worst
 
 
-def _difference(whole: Outcome, cut: Outcome, seed: int) -> Worst:
-    """Losses against the sum of the terms' sizes, gradients against the whole gradient's."""
-    loss = abs(cut.loss - whole.loss) / whole.scale if whole.scale else abs(cut.loss)
+def _difference(whole: Outcome, cut: Outcome, scale: float, seed: int) -> Worst:
+    """Losses against the sum of all sizes, gradients against the whole gradient's."""
+    loss = abs(cut.loss - whole.loss)
     size = float(whole.gradient.norm())
     gradient = float((cut.gradient - whole.gradient).norm())
-    return Worst(loss, gradient / size if size else gradient, 1, seed)
+    return Worst(loss / scale if scale else loss, gradient / size if size else gradient, 1, seed)

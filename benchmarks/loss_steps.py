@@ -96,8 +96,6 @@ class Outcome:
     """What a step came to under one cut."""
 
     loss: float
-    scale: float
-    """The sum of the weighted terms' sizes: terms of opposite sign may cancel, so errors are measured against it."""
     gradient: Tensor
     direct: Tensor
     """The same gradient from plain back-propagation of `Composite.loss`."""
@@ -105,12 +103,9 @@ class Outcome:
 
 def outcome(step: RandomStep, composite: Composite, size: int, ranks: int, padding: int = 0) -> Outcome:
     """The loss and its gradient with micro-batches of `size` sequences on `ranks` ranks, as the engine computes them."""
-    batches, counts = step.batches(composite.whole_groups, size, ranks, padding)
-    plan = StepPlan(composite, composite.normalisers(counts), STEP, TOTAL_STEPS)
-    if composite.looks_ahead:
-        plan = plan.with_statistics(StepTotals.combine([plan.measure(batches).to_json()]))
-        if composite.combination == "pcgrad":
-            plan = plan.with_products(StepTotals.combine([plan.survey(batches).to_json()]))
+    plan, batches = _planned(step, composite, size, ranks, padding)
+    if composite.combination == "pcgrad":
+        plan = plan.with_products(StepTotals.combine([plan.survey(batches).to_json()]))
     weights = list(plan.weights.values())
     parts = [plan.gradients(batch) for batch in batches]
     surrogate = torch.stack([part.surrogate(batch, weights) for part, batch in zip(parts, batches, strict=True)]).sum()
@@ -119,10 +114,33 @@ def outcome(step: RandomStep, composite: Composite, size: int, ranks: int, paddi
     weighted = [weight * value for weight, value in zip(plan.scheduled.values(), values, strict=True)]
     return Outcome(
         loss=math.fsum(weighted),
-        scale=math.fsum(map(abs, weighted)),
         gradient=step.gradient(surrogate),
         direct=step.gradient(torch.stack(direct).sum()),
     )
+
+
+@torch.no_grad()
+def loss_size(step: RandomStep, composite: Composite) -> float:
+    """The loss with every value of every term taken without its sign.
+
+    Values of opposite sign may cancel down to nothing, so differences of losses are measured against this.
+    """
+    plan, (batch,) = _planned(step, composite, len(step.samples), 1)
+    valid, total = batch.valid(), 0.0
+    for term in composite.terms:
+        own = replace(valid, statistics=plan.statistics.get(term.name, {}))
+        output = term.function(batch if term.user_function else own, **term.kwargs_at(STEP, TOTAL_STEPS))
+        values, _ = term.aggregation.contributions(output, valid)
+        total += abs(plan.scheduled[term.name]) * float(values.abs().sum()) / (plan.normalisers[term.name] or 1.0)
+    return total
+
+
+def _planned(
+    step: RandomStep, composite: Composite, size: int, ranks: int, padding: int = 0
+) -> tuple[StepPlan, list[PackedBatch]]:
+    batches, counts = step.batches(composite.whole_groups, size, ranks, padding)
+    plan = StepPlan(composite, composite.normalisers(counts), STEP, TOTAL_STEPS)
+    return plan.with_statistics(StepTotals.combine([plan.measure(batches).to_json()])), batches
 
 
 def random_composite(chance: random.Random, names: Sequence[str] = tuple(BUILT_IN_TERMS)) -> Composite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def random_batch(lengths: Sequence[int], seed: int, dtype: torch.dtype = torch.f
 
     base = uniform(-3.0, -0.1)
     noise = 0.3 * torch.randn(len(OF_TOKENS_BEFORE_A_STEP), tokens, generator=generator, dtype=torch.float64)
-    floats = {name: uniform(0.05, 0.6) for name in LIVE_FIELDS}
+    floats: dict[str, Any] = {name: uniform(0.05, 0.6) for name in LIVE_FIELDS}
     floats |= {name: (base + noise[row]).clamp(max=-1e-3) for row, name in enumerate(OF_TOKENS_BEFORE_A_STEP)}
     floats |= {"trainer_logprobs": base, "values": uniform(-1, 1), "returns": uniform(-1, 1)}
     floats["old_values"] = floats["values"] + uniform(-0.3, 0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class Texts:
         """Of each text, with gradient."""
         return self.sums(self.logprobs()).exp()
 
-    def batch(self, **tensors: Tensor) -> PackedBatch:
+    def batch(self, **tensors: Any) -> PackedBatch:
         """A batch of all texts; `advantages` may be one for each text."""
         lengths = torch.tensor([len(text) for text in TEXTS])
         index = torch.arange(len(TEXTS)).repeat_interleave(lengths)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.loss_steps import RandomStep, outcome, random_composite, random_term
+from benchmarks.loss_steps import RandomStep, loss_size, outcome, random_composite, random_term
 from trainer.composite import Composite
 from trainer.losses.contract import LossOutputs
 from trainer.losses.registry import BUILT_IN_TERMS
@@ -45,7 +45,7 @@ def check(step, composite, cuts, bound):
     size = float(whole.gradient.norm())
     for micro_batch, ranks, padding in cuts:
         cut = outcome(step, composite, micro_batch, ranks, padding)
-        assert abs(cut.loss - whole.loss) <= bound * whole.scale
+        assert abs(cut.loss - whole.loss) <= bound * loss_size(step, composite)
         assert float((cut.gradient - whole.gradient).norm()) <= bound * size
         if composite.combination == "sum":
             assert float((cut.direct - whole.gradient).norm()) <= bound * size
