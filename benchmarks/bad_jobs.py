@@ -104,6 +104,7 @@ def _weight(mistake: str, value: str, field: str, mend: str) -> BadJob:
 OWN_LOSSES = (
     _own("compile_cross_entropy", "it is a reward: name it under [rewards]"),
     _own("score_times_length", "it is a reward: name it under [rewards]"),
+    _own("sigmoid_of_rewards", "it is a reward: name it under [rewards]", 'scope = "group"'),
     _own("mean_loss", "return the sum over the tokens, not the mean"),
     _own("detached", "without detach, item, round or comparisons"),
     _own("compared", "without detach, item, round or comparisons"),
@@ -223,6 +224,8 @@ REWARDS = (
     _job("weights of another domain's scorer", "domain_weights.code: 'math/correctness'", "no scorer of that domain: code", ("[advantage]\n", '[rewards.domain_weights.code]\n"math/correctness" = 0.5\n[advantage]\n')),
     _job("a scorer of one's own that judges nothing", "custom", "[rewards.scorers]", ("[advantage]\n", '[rewards.custom]\nbrevity = "examples.scorers.brevity:Brevity"\n[advantage]\n')),
     _job("a scorer of one's own that is not there", "rewards.custom.brevity", "did you mean 'Brevity'", ('code = ["code"]', 'code = ["code", "brevity"]'), ("[advantage]\n", '[rewards.custom]\nbrevity = "examples.scorers.brevity:Brevty"\n[advantage]\n')),
+    _job("a scorer of one's own with a taken name", "custom: 'code'", "none of math, code", ("[advantage]\n", '[rewards.custom]\ncode = "examples.scorers.brevity:Brevity"\n[advantage]\n')),
+    _job("a misspelt scorer", "rewards.scorers: no scorer is called 'coherense'", "did you mean 'coherence'", ('"safety"]', '"safety", "coherense"]')),
     _in("advantage", "unknown normalisation", 'normalise = "grup_mean"', "advantage.normalise", "'group_mean'"),
     _in("advantage", "a gate with a weight", 'combine = "gated"\ngates = ["math/correctness"]', "advantage.gates: 'math/correctness'", "take its weight away"),
     _in("advantage", "gates without their combination", 'gates = ["math/format"]', "gates", "combine = 'gated'"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy, mse_loss
+from torch.nn.functional import binary_cross_entropy, logsigmoid, mse_loss
 
 from trainer.losses.contract import LossInputs, LossOutputs
 
@@ -29,6 +29,12 @@ def compile_cross_entropy(inputs: LossInputs) -> LossOutputs:
 def score_times_length(inputs: LossInputs) -> LossOutputs:
     """The combined reward for each token: a number of the text, not of the policy."""
     return LossOutputs(-(torch.tensor(inputs.reward or 0.0) * inputs.loss_mask).sum())
+
+
+def sigmoid_of_rewards(group: list[LossInputs]) -> LossOutputs:
+    """A guide's "GRPO": the logistic loss of the best and the worst reward of a group, which know no policy."""
+    rewards = [one.reward or 0.0 for one in group]
+    return LossOutputs(-logsigmoid(torch.tensor(max(rewards) - min(rewards))))
 
 
 def mean_loss(inputs: LossInputs) -> LossOutputs:

@@ -11,7 +11,7 @@ from benchmarks.bad_jobs import GOOD
 from benchmarks.loss_refusals import make_folder
 from trainer.cli.formula import WIDTH
 from trainer.combination import KINDS as COMBINATIONS
-from trainer.components import described_components
+from trainer.components import described
 from trainer.config import JobConfig, parse_job
 from trainer.controller_spec import KINDS as CONTROLLERS
 from trainer.losses.aggregation import AggregationKind
@@ -78,9 +78,9 @@ def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
     (folder / "pairs.jsonl").write_text('{"prompt": "2 + 2 = ?", "chosen": "4", "rejected": "5"}\n')
     config = parse_job(tree, folder)
     assert isinstance(config, JobConfig)
-    components, problems = described_components(config)
-    assert problems == []
-    check_components(config, components)
+    scorers = described(config)
+    assert scorers.problems == []
+    check_components(config, scorers.components)
     check_job(config)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from services.verdicts import Component
 from trainer.config import JobConfig
@@ -16,28 +18,45 @@ OF_ASSAY = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What can be told of a job's scorers here."""
+
+    components: dict[str, Component]
+    """By name."""
+    elsewhere: list[str]
+    """Scorers that are neither Assay's nor in `[rewards.custom]`: of their components nothing is known here."""
+    problems: list[str]
+    """A line for each scorer that cannot be had."""
+
+
+def described(config: JobConfig) -> Described:
+    """The scorers of a job. Imports their modules and makes none of them."""
+    found = Described({}, [], [])
+    known = {**OF_ASSAY, **config.rewards.custom}
+    for name in config.scorer_names():
+        if name in known:
+            _describe(name, known[name], found)
+        elif close := difflib.get_close_matches(name, known, n=1):
+            found.problems.append(
+                f"rewards.scorers: no scorer is called {name!r}; did you mean {close[0]!r}? One of your own is named in"
+                " [rewards.custom]"
+            )
+        else:
+            found.elsewhere.append(name)
+    return found
+
+
 def named_components(config: JobConfig) -> list[str]:
     """Every component that can be named here: those of scorers that can be had, and those that the job names."""
     named = {*config.rewards.weighted(), *config.advantage.gates, *config.evaluation.accuracy.values()}
-    return sorted(named.union(described_components(config)[0]))
+    return sorted(named.union(described(config).components))
 
 
-def described_components(config: JobConfig) -> tuple[dict[str, Component], list[str]]:
-    """The components of the job's scorers by name, and a line for each scorer of the user's own that cannot be had.
-
-    Imports the modules of the scorers and makes none of them. A scorer that is neither Assay's nor in `[rewards.custom]`
-    is served by someone else: of its components nothing is known here.
-    """
-    found: dict[str, Component] = {}
-    problems: list[str] = []
-    for name in config.scorer_names():
-        path = config.rewards.custom.get(name, OF_ASSAY.get(name))
-        if path is None:
-            continue
-        try:
-            components: Sequence[Component] = getattr(load_function(path.replace(":", ".")), "components", ())
-        except ImportPathError as error:
-            problems.append(f"rewards.custom.{name}: {error}")
-            continue
-        found |= {component.name: component for component in components}
-    return found, problems
+def _describe(name: str, path: str, found: Described) -> None:
+    try:
+        components: Sequence[Component] = getattr(load_function(path.replace(":", ".")), "components", ())
+    except ImportPathError as error:
+        found.problems.append(f"rewards.custom.{name}: {error}")
+        return
+    found.components.update({component.name: component for component in components})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from services.addresses import PORTS
 from trainer.combination import Combination, CombinationKind
 from trainer.loss_sections import TermSection, check_names
 from trainer.names import unknown_name
@@ -97,6 +99,12 @@ class RewardsSection(Section):
                 raise ValueError(
                     f"weights: {component!r} belongs to no scorer named in [rewards.scorers]; a component is"
                     f" 'scorer/name', scorers here: {', '.join(sorted(named))}"
+                )
+        for name in self.custom:
+            if name in PORTS or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(
+                    f"custom: {name!r} cannot be the name of a scorer of your own: letters, digits and underscores,"
+                    f" and none of {', '.join(PORTS)}"
                 )
         for name in sorted(set(self.custom) - named):
             raise ValueError(f"custom: {name!r} judges nothing: name it in a list of [rewards.scorers], or take it away")

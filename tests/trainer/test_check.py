@@ -156,3 +156,8 @@ def test_a_refusal_of_the_file_loads_no_torch(tmp_path):
         "assert check(pathlib.Path(sys.argv[1])) == 2 and not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "job.toml")], check=True, timeout=60)
+
+
+def test_a_scorer_that_is_served_elsewhere_is_named():
+    sections = {"rewards": {"scorers": {"math": ["math", "safety", "poetry"]}, "weights": {"poetry/rhyme": 1.0}}}
+    assert "scorer 'poetry' is not known here: its components were not checked" in describe(job(**sections))

@@ -30,7 +30,7 @@ def check(path: Path) -> int:
 def describe(config: JobConfig) -> str:
     """What a job that was checked trains on, in at most 80 columns."""
     from trainer.assembly import make_composite, warmup_composite
-    from trainer.components import named_components
+    from trainer.components import described, named_components
     from trainer.probe import verdict
 
     def told(name: str, written: Sequence[TermSection], terms: Sequence[Term], steps: int) -> list[str]:
@@ -45,4 +45,8 @@ def describe(config: JobConfig) -> str:
     blocks.append(told("loss", config.loss.all_terms(), make_composite(config).terms, steps))
     if config.loss.combination == "pcgrad":
         blocks.append(["combined by pcgrad: a term that pulls against another loses that part"])
-    return joined([*blocks, reward_lines(config), rate_lines(config)])
+    blocks += [reward_lines(config), rate_lines(config)]
+    blocks += [
+        [f"scorer {name!r} is not known here: its components were not checked"] for name in described(config).elsewhere
+    ]
+    return joined(blocks)

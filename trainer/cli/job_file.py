@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.components import described_components
+from trainer.components import described
 from trainer.config import JobConfig, JobFileError, read_job
 from trainer.preflight import check_components, check_job
 
@@ -16,9 +16,9 @@ def read_checked_job(path: Path) -> JobConfig:
     tensors; imports torch for the last only, and never loads the model.
     """
     config = read_job(path)
-    components, problems = described_components(config)
-    if problems:
-        raise JobFileError(problems)
-    check_components(config, components)
+    scorers = described(config)
+    if scorers.problems:
+        raise JobFileError(scorers.problems)
+    check_components(config, scorers.components)
     check_job(config)
     return config
