@@ -38,7 +38,7 @@ def hostile(batches: int = 10_000) -> Figure:
         composite = Composite([alone]) if seed % 2 == 0 else random_composite(chance)
         batch = hostile_batch(chance, seed)
         try:
-            if not _finite(composite, batch):
+            if not passes(composite, batch):
                 broken.append(f"{' + '.join(term.name for term in composite.terms)} (batch {seed})")
         except NotFiniteLossError as error:
             refused.update({name if seed % 2 == 0 else name.rpartition("_")[0] for name in error.terms})
@@ -142,7 +142,7 @@ def _recounted(batch: PackedBatch) -> PackedBatch:
     return replace(batch, group_tokens=tokens, group_sequences=present)
 
 
-def _finite(composite: Composite, batch: PackedBatch) -> bool:
+def passes(composite: Composite, batch: PackedBatch) -> bool:
     """Whether the gradients that the engine would use, and those of plain back-propagation, are finite."""
     live, leaves = live_leaves(batch)
     present = int((batch.token_counts() > 0).sum())

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.figures import Figure
 from benchmarks.loss_steps import Outcome, RandomStep, loss_size, outcome, random_composite, random_term
-from trainer.composite import Combination, Composite
+from trainer.composite import Composite
 from trainer.losses.registry import BUILT_IN_TERMS
 
 SEQUENCES = 8
@@ -82,8 +82,7 @@ def case(seed: int, dtype: torch.dtype) -> Worst:
         composite = Composite([random_term(chance, name, name)])
     else:
         terms = random_composite(chance).terms
-        combination: Combination = "pcgrad" if len(terms) > 1 and chance.random() < 0.3 else "sum"
-        composite = Composite(terms, combination, seed)
+        composite = Composite(terms, "pcgrad" if len(terms) > 1 and chance.random() < 0.3 else "sum", seed)
     step = RandomStep.make(seed, dtype, SEQUENCES)
     whole, scale = outcome(step, composite, SEQUENCES, 1), loss_size(step, composite)
     worst = Worst(seed=seed)

@@ -8,12 +8,14 @@ sum of the gradients, whatever the cut. Averaging over ranks is the engine's mat
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trainer.losses.aggregation import Counts
-from trainer.losses.contract import MetricSum
+from trainer.losses.contract import MetricSum, TermOutput
 from trainer.losses.packed import LIVE_FIELDS, PackedBatch
 from trainer.moving import Moving
 from trainer.term import Term, TermError
@@ -34,10 +36,10 @@ class NothingToTrainError(ValueError):
 
 
 class NotFiniteLossError(ArithmeticError):
-    """A term's value or gradient is NaN or infinite. `terms` names the terms."""
+    """A term's value or gradient is NaN or infinite. `terms` names the terms; `values` are those of all terms, if known."""
 
-    def __init__(self, terms: Sequence[str], message: str) -> None:
-        self.terms = tuple(terms)
+    def __init__(self, terms: Sequence[str], message: str, values: Mapping[str, TermValue] | None = None) -> None:
+        self.terms, self.values = tuple(terms), values or {}
         super().__init__(message)
 
 
@@ -98,7 +100,8 @@ class Composite:
         if not names or twice:
             raise TermError(f"the term name {twice[0]!r} is used twice" if twice else "a composite needs a term")
         self.terms = tuple(terms)
-        self.combination, self.seed = combination, seed
+        self.combination: Combination = combination
+        self.seed = seed
 
     @property
     def needs(self) -> frozenset[str]:
@@ -164,7 +167,7 @@ class Composite:
             share, values[term.name] = _share(term, batch, valid, normalisers, step, total_steps, statistics or {})
             if weights[term.name] != 0:
                 loss = loss + weights[term.name] * share
-        _refuse([name for name, v in values.items() if weights[name] != 0 and not math.isfinite(v.value)], step)
+        _refuse([name for name, v in values.items() if weights[name] != 0 and not math.isfinite(v.value)], step, values)
         return CompositeOutput(loss, values)
 
     def gradients(
@@ -202,7 +205,8 @@ class Composite:
                 row.copy_(part if len(part) == len(row) else part[places])
         finite = counted.isfinite().flatten(1).all(1).tolist()
         sound = {name: ok and math.isfinite(v.value) for (name, v), ok in zip(values.items(), finite, strict=True)}
-        _refuse([name for name, weight in self.weights(step, total_steps).items() if weight and not sound[name]], step)
+        weights = self.weights(step, total_steps)
+        _refuse([name for name, weight in weights.items() if weight and not sound[name]], step, values)
         gradients = counted.new_zeros(*counted.shape[:2], len(batch.loss_mask)).index_copy_(2, places, counted)
         return CompositeGradients(values, fields, gradients)
 
@@ -218,7 +222,7 @@ def _share(
 ) -> tuple[Tensor, TermValue]:
     """What a term adds to the loss before its weight; `valid` holds the batch's tokens that count."""
     own = replace(valid, statistics=statistics[term.name]) if term.statistics else valid
-    output = term.function(batch if term.user_function else own, **term.kwargs_at(step, total_steps))
+    output = _called(term, batch if term.user_function else own, step, total_steps)
     values, owners = term.aggregation.contributions(output, valid)
     # 0 only where no part of the step has a value of this term: there is nothing to divide then
     values = values / (normalisers[term.name] or 1.0)
@@ -226,6 +230,18 @@ def _share(
     total = float(share.detach())
     parts = (total,) if batch.domain_count == 1 else _by_domain(values.detach(), owners, batch)
     return share, TermValue(total, parts, output.metrics)
+
+
+def _called(term: Term, batch: PackedBatch, step: int, total_steps: int) -> TermOutput:
+    kwargs = term.kwargs_at(step, total_steps)
+    if term.user_function is None:
+        return term.function(batch, **kwargs)
+    try:
+        return term.function(batch, **kwargs)
+    except Exception as error:  # whatever a user's code raises
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}, line {frame.lineno}, at step {step}"
+        raise TermError(f"term {term.name!r}: {type(error).__name__}: {error}; in {where}") from error
 
 
 def _with_leaves(batch: PackedBatch, fields: Sequence[str]) -> tuple[PackedBatch, list[Tensor]]:
@@ -238,6 +254,7 @@ def _by_domain(values: Tensor, owners: Tensor, batch: PackedBatch) -> tuple[floa
     return tuple(values.new_zeros(batch.domain_count).index_add(0, index, values).tolist())
 
 
-def _refuse(names: Sequence[str], step: int) -> None:
+def _refuse(names: Sequence[str], step: int, values: Mapping[str, TermValue]) -> None:
     if names:
-        raise NotFiniteLossError(names, f"the value or the gradient of {', '.join(names)} is not finite at step {step}")
+        message = f"the value or the gradient of {', '.join(names)} is not finite at step {step}"
+        raise NotFiniteLossError(names, message, values)
