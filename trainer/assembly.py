@@ -50,7 +50,10 @@ def wanted_policy(config: JobConfig, start: Path, composite: Composite, *, refer
 
 
 def probe_terms(config: JobConfig) -> list[str]:
-    """A line for each term that cannot be made, that this job cannot feed, or that synthetic tensors show to be no loss."""
+    """A line for each term that cannot be made, that this job cannot feed, or that synthetic tensors show to be no loss.
+
+    In a run without a step no term of `[loss]` is tried: what moves has no value then.
+    """
     from trainer.components import named_components
     from trainer.probe import probe_term
 
@@ -64,10 +67,8 @@ def probe_terms(config: JobConfig) -> list[str]:
             problems.append(f"loss.terms: {error}")
             continue
         terms.append(term)
-        problems += [
-            f"loss.terms: {problem}"
-            for problem in [*_unfed(config, term), *probe_term(term, config.optim.steps, components)]
-        ]
+        found = probe_term(term, config.optim.steps, components) if config.optim.steps else []
+        problems += [f"loss.terms: {problem}" for problem in [*_unfed(config, term), *found]]
     return [*problems, *_together(config, terms)]
 
 

@@ -161,3 +161,9 @@ def test_a_refusal_of_the_file_loads_no_torch(tmp_path):
 def test_a_scorer_that_is_served_elsewhere_is_named():
     sections = {"rewards": {"scorers": {"math": ["math", "safety", "poetry"]}, "weights": {"poetry/rhyme": 1.0}}}
     assert "scorer 'poetry' is not known here: its components were not checked" in describe(job(**sections))
+
+
+def test_a_run_without_a_step_of_reinforcement_learning_tells_so():
+    hold = {"schedule": "warmup_hold_decay", "peak": 1.0, "warmup_steps": 5, "hold_steps": 5}
+    text = describe(job(optim={"steps": 0, "learning_rate": hold}))
+    assert text.endswith("no step of reinforcement learning: [loss] and [rewards] are not used")

@@ -46,3 +46,14 @@ def test_a_value_head_may_learn_returns_that_a_loss_makes_from_advantages_too(fo
     own = '[[loss.terms]]\nname = "critic"\npath = "learns_returns.loss"\nneeds = ["values", "returns"]\n[optim]'
     text = GOOD.replace("[optim]", own).replace('normalise = "group_mean"', 'estimator = "gae"')
     assert ask(folder, text).problems == []
+
+
+def test_a_run_without_a_step_tries_no_term_of_the_loss(folder):
+    hold = 'kwargs = { eps_low = { schedule = "warmup_hold_decay", peak = 0.2, warmup_steps = 9, hold_steps = 9 } }'
+    text = GOOD.replace('type = "grpo"', f'type = "grpo"\n{hold}')
+    assert ask(folder, text).problems == []
+    assert ask(folder, text.replace("steps = 60", "steps = 0")).problems == []
+    (problem,) = ask(
+        folder, text.replace("steps = 60", "steps = 0").replace("hold_steps = 9", "hold_stps = 9")
+    ).problems
+    assert "did you mean 'hold_steps'" in problem

@@ -42,6 +42,8 @@ def describe(config: JobConfig) -> str:
     blocks = [[f"{title}, each of {rollout.prompts_per_step} prompts with {rollout.samples_per_prompt} completions"]]
     if config.warmup and config.warmup.terms:
         blocks.append(told("warm-up", config.warmup.terms, warmup_composite(config).terms, config.warmup.steps))
+    if not steps:
+        return joined([*blocks, ["no step of reinforcement learning: [loss] and [rewards] are not used"]])
     blocks.append(told("loss", config.loss.all_terms(), make_composite(config).terms, steps))
     if config.loss.combination == "pcgrad":
         blocks.append(["combined by pcgrad: a term that pulls against another loses that part"])
