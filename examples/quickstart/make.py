@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -133,17 +134,16 @@ def warmup_rows(drawn: Iterable[Problem], seed: str) -> list[dict[str, str]]:
 
 
 def pair_rows(drawn: Iterable[Problem]) -> list[dict[str, str]]:
-    """Rows of `pairs.jsonl`: a tempting prompt, its right completion and the mistake."""
-    tempting = (problem for problem in drawn if problem.mistake is not None)
+    """Rows of `pairs.jsonl`: a prompt, its right completion, and the mistake or, where none tempts, a number off by one."""
     return [
         {
             "id": f"pair-{index:05d}",
             "domain": p.domain,
             "prompt": p.prompt,
             "chosen": p.completion,
-            "rejected": p.mistake or "",
+            "rejected": p.mistake or re.sub(r"\d+(?=\)?$)", lambda number: str(int(number[0]) + 1), p.completion),
         }
-        for index, p in enumerate(islice(tempting, PAIR_ROWS))
+        for index, p in enumerate(islice(drawn, PAIR_ROWS))
     ]
 
 
