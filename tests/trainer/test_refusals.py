@@ -49,7 +49,7 @@ def test_a_value_head_may_learn_returns_that_a_loss_makes_from_advantages_too(fo
 
 
 def test_a_run_without_a_step_tries_no_term_of_the_loss(folder):
-    hold = 'kwargs = { eps_low = { schedule = "warmup_hold_decay", peak = 0.2, warmup_steps = 9, hold_steps = 9 } }'
+    hold = 'kwargs = { eps_low = { schedule = "warmup_hold_decay", start = 0.1, end = 0.1, peak = 0.2, warmup_steps = 9, hold_steps = 9 } }'
     text = GOOD.replace('type = "grpo"', f'type = "grpo"\n{hold}')
     assert ask(folder, text).problems == []
     assert ask(folder, text.replace("steps = 60", "steps = 0")).problems == []
