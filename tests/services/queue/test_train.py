@@ -41,6 +41,7 @@ class Queue:
 
     def wait(self, job_id: str, until: Callable[[Job], bool]) -> Job:
         while not until(job := self.store.get(job_id)):
+            assert not job.state.final, f"{job.state}, at step {job.step}: {job.message}"
             time.sleep(0.05)
         return job
 
@@ -107,14 +108,15 @@ def test_what_becomes_of_good_refused_and_crashing_jobs(queue: Queue, workers: A
 
 
 def test_a_worker_that_fails_itself_ends_the_attempt(
-    queue: Queue, workers: Any, runs: Path, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, workers: Any, runs: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    workers.kill_all()  # those of other tests have the right command, and would take these jobs at once
     monkeypatch.setenv("ASSAY_TRAINER_COMMAND", "python 'unbalanced")
     blocked = queue.submit(max_attempts=1)
     (runs / blocked).write_text("no directory")
     confused = queue.submit(max_attempts=2)
-    workers.kill_all()  # those of other tests have the right command
     worker = workers.another("training")
+    request.addfinalizer(worker.kill)
     job = queue.ended(blocked)
     assert (job.state, job.message) == (
         JobState.FAILED,
@@ -123,7 +125,6 @@ def test_a_worker_that_fails_itself_ends_the_attempt(
     job = queue.ended(confused)
     assert (job.state, job.attempts, job.failures) == (JobState.FAILED, 2, 2)
     assert job.message == "the worker failed with ValueError: No closing quotation"
-    worker.kill()
 
 
 def test_cancel_stops_a_running_job_with_a_checkpoint_and_a_queued_one_at_once(queue: Queue, workers: Any) -> None:
