@@ -1,6 +1,7 @@
 """The composite: its formula by hand, and what it refuses. That no cut of a step changes it is `test_partition.py`'s."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,6 +110,34 @@ def test_a_value_that_is_not_finite_names_its_term(bad):
     with pytest.raises(NotFiniteLossError, match="imitate is not finite at step 4") as caught:
         composite.loss(batch, composite.normalisers(COUNTS), 4, 10)
     assert caught.value.terms == ("imitate",)
+
+
+def masks_the_first_token(inputs):
+    inputs.loss_mask[0] = False
+    inputs.rewards.clear()
+    return LossOutputs(-inputs.trainer_logprobs.where(inputs.loss_mask.clone(), 0).sum(), {})
+
+
+def sums_with_rewards(inputs):
+    return LossOutputs(-inputs.rewards["a/b"] * inputs.trainer_logprobs.where(inputs.loss_mask, 0).sum(), {})
+
+
+def fails_on_short_ones(inputs):
+    return LossOutputs({2: inputs.trainer_logprobs.sum()}[len(inputs.loss_mask)])
+
+
+def test_what_a_users_function_writes_into_its_inputs_reaches_no_other_term():
+    batch = replace(by_hand(), components=({"a/b": 1.0}, {"a/b": 1.0}))
+    terms = [make_term(f.__name__, path=f"{__name__}.{f.__name__}") for f in (masks_the_first_token, sums_with_rewards)]
+    part = Composite(terms).gradients(batch, dict.fromkeys((term.name for term in terms), 1.0), 0, 1)
+    assert part.gradients[:, 0].tolist() == [[0, -1, 0, 0], [-1, -1, 0, -1]]
+    assert batch.loss_mask.tolist() == [True, True, False, True]
+
+
+def test_a_users_function_that_fails_in_a_run_is_named_with_the_line():
+    composite = Composite([make_term("mine", path=f"{__name__}.fails_on_short_ones")])
+    with pytest.raises(TermError, match=r"term 'mine': KeyError: 3; in test_composite.py, line \d+, at step 4"):
+        composite.gradients(by_hand(), {"mine": 1.0}, 4, 10)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,16 @@ def test_a_sequence_without_tokens_that_count_is_not_shown():
     assert (output.metrics["m"].total.item(), output.metrics["m"].count) == (2.0, 1.0)
 
 
+def test_a_metric_of_no_tokens_is_left_out_of_its_mean():
+    def of_the_good(inputs):
+        good = inputs.trainer_logprobs.detach()[inputs.advantages > 0]
+        return LossOutputs(inputs.trainer_logprobs.sum(), {"good": good, "never": good[:0]})
+
+    output = per_scope(of_the_good, "sequence")(batch_of_two(trainer_logprobs=torch.full((5,), -2.0)))
+    assert (output.metrics["good"].total.item(), output.metrics["good"].count) == (-2.0, 1.0)
+    assert "never" not in output.metrics
+
+
 def test_in_demonstrations_the_policy_is_its_own_behaviour_and_advantages_are_one():
     batch = batch_of_two(inference_logprobs=None, advantages=None)
 

@@ -182,10 +182,11 @@ class PackedBatch:
 
         Values at masked positions become 0 before user code sees them: an `exp` that overflows there and is masked
         later gives NaN gradients. In a demonstration the behaviour policy is the policy itself and every advantage is 1.
+        What user code writes into them changes nothing of the batch.
         """
-        safe = self
+        safe = replace(self, loss_mask=self.loss_mask.clone())
         if sanitise:
-            safe = self.map_tokens(lambda t: t.where(self.loss_mask, 0) if t.is_floating_point() else t)
+            safe = safe.map_tokens(lambda t: t.where(self.loss_mask, 0) if t.is_floating_point() else t)
         lengths = self.sequence_index.bincount(minlength=self.sequence_count).tolist()
         trainer = safe.trainer_logprobs
         filled = replace(
@@ -201,7 +202,7 @@ class PackedBatch:
         return [
             LossInputs(
                 **{"teacher_logprobs": None, **dict(zip(names, row, strict=True))},
-                rewards=components[place],
+                rewards=dict(components[place]),
                 named_advantages={
                     name: self.loss_mask.new_full((length,), value, dtype=trainer.dtype)
                     for name, value in advantages[place].items()

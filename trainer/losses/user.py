@@ -62,7 +62,8 @@ def per_scope(function: LossFunction, scope: Scope) -> TermFunction:
     A pair has one where both of its sequences have; one that lost a sequence compares nothing, as for built-in terms.
 
     The function gets the `LossInputs` of a sequence, those of the chosen and of the rejected one, or a list of those of a
-    group. Its metrics become means over its calls; a 1-D metric counts as its mean. The term raises LossContractError.
+    group. Its metrics become means over its calls; a 1-D metric counts as its mean, and not at all where it is empty. The
+    term raises LossContractError.
     """
 
     def term(batch: PackedBatch, **kwargs: Any) -> TermOutput:
@@ -76,11 +77,12 @@ def per_scope(function: LossFunction, scope: Scope) -> TermFunction:
                 sums.append(zero)
                 continue
             outputs = function(*arguments, **kwargs)
-            sums.append(checked_loss(outputs).to(zero.dtype))
+            sums.append(checked_loss(outputs).to(zero))
             for name, value in (outputs.metrics or {}).items():
-                mean = torch.as_tensor(value).detach().double().mean()
-                seen = metrics.get(name, MetricSum(torch.zeros_like(mean), 0.0))
-                metrics[name] = MetricSum(seen.total + mean, seen.count + 1.0)
+                numbers = torch.as_tensor(value).detach().double()
+                if numbers.numel():
+                    seen = metrics.get(name, MetricSum(torch.zeros_like(numbers.mean()), 0.0))
+                    metrics[name] = MetricSum(seen.total + numbers.mean(), seen.count + 1.0)
         return TermOutput(torch.stack(sums) if sums else zero.expand(0), per=scope, metrics=metrics)
 
     return term
