@@ -108,6 +108,7 @@ def without_conflicts(
     for row in range(len(names)):
         for other in ranked:
             against = float(parts[row] @ weighted[:, other])
-            if other != row and against < 0:
+            # A gradient whose square is no normal number is as good as none, and no divisor.
+            if other != row and against < 0 and weighted[other, other] >= np.finfo(np.float64).tiny:
                 parts[row, other] -= against / weighted[other, other]
     return {name: float(weight) for name, weight in zip(names, parts.sum(0) * scale, strict=True)}
