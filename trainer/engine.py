@@ -191,6 +191,7 @@ class Engine:
             except NotFiniteLossError as error:
                 # NaN gradients make all ranks skip the step together, and leave no collective unmatched.
                 totals.not_finite.update(error.terms)
+                totals.add(error.values)
                 loss = scores["trainer_logprobs"].sum() * math.nan
             self._backward(loss, is_last=place == len(micro_batches))
         return totals

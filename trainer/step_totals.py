@@ -12,8 +12,7 @@ from torch import Tensor
 from trainer.composite import TermValue
 from trainer.losses.contract import MetricSum
 
-
-RESERVED = frozenset({"value", "weight", "weighted", "share", "gradient_norm", "projected_weight"})
+RESERVED = frozenset({"value", "weight", "weighted", "share", "gradient_norm", "projected_weight", "not_finite"})
 """What the trainer tells of every term under `term/<name>/`."""
 
 
@@ -71,9 +70,10 @@ class StepTotals:
     def metrics(self, weights: Mapping[str, float], domains: tuple[str, ...]) -> dict[str, float]:
         """`loss/total`, and for each term `term/<name>/value`, `weight`, `weighted` and its own metrics.
 
-        With several domains also `domain/<domain>/term/<name>/value` and `weighted`, which add up to the whole.
+        With several domains also `domain/<domain>/term/<name>/value` and `weighted`, which add up to the whole. A term that
+        is not finite has `not_finite` 1, and NaN for its values.
         """
-        named: dict[str, float] = {}
+        named = {f"term/{name}/not_finite": 1.0 for name in sorted(self.not_finite.intersection(weights))}
         total = 0.0
         for name, weight in weights.items():
             parts = [math.nan] if name in self.not_finite else self.values.get(name, [math.nan])

@@ -246,6 +246,9 @@ def case_not_finite(stage, dtype, policy_name, function):
     try:
         result = step(on, mixed, size=1, terms=terms)
         seen = {"applied": result.applied, "names": result.not_finite, "skipped": result.metrics["optim/skipped"]}
+        alone = step(engine(stage, dtype), mixed, size=1, terms=Composite(terms.terms[:1])).metrics
+        seen["values"] = result.metrics["term/sound/value"] == alone["term/sound/value"]
+        seen["told"] = [name for name in result.metrics if name.endswith("not_finite")]
     except NotFiniteLossError as error:
         seen = {"raised": error.terms}
     seen["untouched"] = same(before, weights(on))

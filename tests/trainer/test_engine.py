@@ -63,6 +63,7 @@ def test_what_is_not_finite_on_one_rank_stops_all_and_touches_nothing(case, two_
             assert seen["raised"] == ["mine"]
         else:
             assert (seen["applied"], seen["names"], seen["skipped"]) == (False, ["mine"], 1.0)
+            assert seen["values"] and seen["told"] == ["term/mine/not_finite"]
 
 
 @pytest.mark.parametrize("ranks", ["one_rank", "two_ranks"])
