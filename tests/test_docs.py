@@ -14,6 +14,7 @@ from trainer.combination import KINDS as COMBINATIONS
 from trainer.components import described
 from trainer.config import JobConfig, parse_job
 from trainer.controller_spec import KINDS as CONTROLLERS
+from trainer.job_reference import page
 from trainer.losses.aggregation import AggregationKind
 from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
@@ -72,8 +73,6 @@ def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
     weights = tree["rewards"]["weights"]
     if tree["advantage"].get("combine") == "gated":
         del weights["safety/toxicity"]  # a penalty has no place behind a gate
-    for name in tree["rewards"].get("custom", ()):
-        tree["rewards"]["scorers"]["code"].append(name)
     folder = make_folder(tmp_path)
     (folder / "pairs.jsonl").write_text('{"prompt": "2 + 2 = ?", "chosen": "4", "rejected": "5"}\n')
     config = parse_job(tree, folder)
@@ -82,6 +81,18 @@ def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
     assert scorers.problems == []
     check_components(config, scorers.components)
     check_job(config)
+
+
+def test_the_page_of_the_job_file_is_what_its_types_say():
+    assert (ROOT / "docs" / "job.md").read_text() == page()
+
+
+def test_every_key_of_the_job_file_has_its_meaning():
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in re.findall(r"^\| `.*\|$", page(), re.MULTILINE)]
+    assert len(rows) > 60
+    assert [row[0] for row in rows if len(row) != 4 or not row[1] or not row[3]] == []
+    assert "| `temperature` | number, above 0 | `1.0` |" in page()
+    assert "| `weights` | a table: name to moves | required |" in page()
 
 
 def test_there_are_fragments():

@@ -20,25 +20,31 @@ class JobSection(Section):
     """`[job]`: what the run is called and how stubborn it is."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """Letters, digits, dots, dashes and underscores, at most 63."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of the order of the data, of sampling, and of new parameters."""
     max_attempts: Positive = 3
     """How often a crashed trainer is started again from its checkpoint."""
 
 
 class ModelSection(Section):
-    """`[model]`: a Hugging Face causal language model in a local directory."""
+    """`[model]`: the policy to begin with."""
 
     path: str = Field(min_length=1)
+    """A local directory with a Hugging Face causal language model and its tokenizer."""
     gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass: slower, and less memory."""
     teacher: Annotated[str, Field(min_length=1)] | None = None
     """A frozen model with the same vocabulary, for terms that distil; every trainer process holds a copy."""
 
 
 class DataSection(Section):
-    """`[data]`: JSON lines with `id`, `domain`, `prompt`, `checks`; `heldout` is never trained on."""
+    """`[data]`: JSON lines with `id`, `domain`, `prompt`, and `checks` for the scorers."""
 
     train: str = Field(min_length=1)
+    """The prompts to learn from."""
     heldout: str | None = None
+    """Prompts that are never trained on, answered greedily before and after."""
 
 
 class WarmupSection(Section):
@@ -48,10 +54,13 @@ class WarmupSection(Section):
     """
 
     path: str = Field(min_length=1)
+    """The rows."""
     steps: Positive
+    """Optimizer steps."""
     batch_size: Positive = 64
     """Rows of one optimizer step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Of AdamW, at every step."""
     terms: list[TermSection] = Field(default_factory=list)
     """The loss of the warm-up; without any it is one `sft`. The reference policy of its terms is the model it begins with."""
 
@@ -65,10 +74,15 @@ class RolloutSection(Section):
     """`[rollout]`: how the policy is sampled for one optimizer step."""
 
     prompts_per_step: Positive
+    """Groups of an optimizer step."""
     samples_per_prompt: Positive
+    """Completions of a group."""
     max_new_tokens: Positive
+    """Longest completion; one that reaches it is cut off."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Divides the logits of the sampler."""
     top_p: Fraction = 1.0
+    """The likeliest tokens that make up this much probability are sampled."""
     prompts_per_task: Positive = 16
     """Prompts in one Celery task."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
@@ -89,6 +103,7 @@ class RewardsSection(Section):
     missing: Literal["drop_sample", "drop_group", "fail"] = "drop_sample"
     """What becomes of a rollout whose score is still missing after `attempts`."""
     attempts: Positive = 3
+    """How often a scorer that does not answer is asked."""
 
     @model_validator(mode="after")
     def _weights_belong_to_scorers(self) -> RewardsSection:
@@ -135,7 +150,9 @@ class AdvantageSection(Section):
     """0 trusts the value head (least variance), 1 the reward (no bias); of `gae`."""
 
     normalise: Normalisation = "group_mean_std"
+    """How the rewards of a group become advantages."""
     combine: CombinationKind = "weighted_sum"
+    """How the components of a completion become one reward."""
     gates: list[str] = Field(default_factory=list)
     """Components that multiply the weighted sum of the others, for `combine = "gated"`."""
     order: list[str] = Field(default_factory=list)
@@ -159,11 +176,15 @@ class OptimSection(Section):
     """`[optim]`: AdamW, one step for each batch of rollouts."""
 
     steps: int = Field(ge=0)
+    """Optimizer steps of reinforcement learning; 0 is a warm-up alone."""
     learning_rate: Scheduled
+    """Of AdamW."""
     learning_rate_factor: Moves = 1.0
     """Multiplies the learning rate: the place for a controller."""
     betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), strict=False)
+    """How slowly AdamW's means of the gradient and of its square forget."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Of matrices; biases and norms have none."""
     gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the whole gradient; 0 does not clip."""
     micro_batch_size: Positive = 64
@@ -171,12 +192,16 @@ class OptimSection(Section):
 
 
 class DeepSpeedSection(Section):
-    """`[deepspeed]`: ZeRO stage, precision, processes; `config` is merged into DeepSpeed's own."""
+    """`[deepspeed]`: how the trainer is spread and how exactly it computes."""
 
     zero_stage: Literal[0, 1, 2, 3] = 0
+    """What the processes share out: nothing, optimizer states, gradients too, parameters too."""
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the parameters in forward and backward passes."""
     processes: Positive = 1
+    """Trainer processes, one for each GPU where there are any."""
     config: dict[str, Any] = Field(default_factory=dict)
+    """Merged into DeepSpeed's own configuration; keys that the trainer sets are refused, with the place to set them."""
 
 
 class EvaluationSection(Section):
@@ -190,4 +215,6 @@ class CheckpointSection(Section):
     """`[checkpoint]`: how often, and how many are kept."""
 
     every_steps: Positive = 20
+    """Optimizer steps between two checkpoints; the last step has one too."""
     keep: Positive = 2
+    """The newest ones that stay on disk."""

@@ -18,9 +18,13 @@ class TermSection(Section):
     """`[[loss.terms]]`: one term of the composite, built in (`type`) or your own (`path`)."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """What metrics and messages call it: lower-case letters, digits and underscores."""
     type: str | None = None
+    """A built-in term."""
     path: str | None = None
+    """Import path of your own function, `package.module.function`."""
     weight: Moves = 1.0
+    """Its part in the sum."""
     aggregation: AggregationKind | None = None
     """What the term is divided by; each type has its own default."""
     aggregation_constant: Annotated[float, Field(gt=0)] = 1.0
@@ -54,12 +58,16 @@ class TermSection(Section):
 
 
 class LossSection(Section):
-    """`[loss]`: the terms; `path` and `kwargs` alone (prime-rl's form) are a composite of one term named `loss`."""
+    """`[loss]`: what is minimised: `terms`, or one function by `path`."""
 
     terms: list[TermSection] = Field(default_factory=list)
+    """The weighted sum."""
     path: str | None = None
+    """Import path of the only term, your own function, as in prime-rl's form; its name is `loss`."""
     kwargs: Arguments = Field(default_factory=dict)
+    """Arguments of the function at `path`."""
     not_finite: Literal["raise", "skip_step"] = "raise"
+    """What a NaN or an infinity in loss or gradient does: fails the job, or leaves the weights as they are for a step."""
     combination: Literal["sum", "pcgrad"] = "sum"
     """How the terms' gradients become one; `pcgrad` projects conflicts out, and runs the policy twice a step."""
     segment_ends: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
