@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def test_every_command_is_in_the_overview_and_explains_itself(command):
     assert command in overview.stdout
     assert help_text.returncode == 0
     assert "Usage: assay " + command in help_text.stdout
+
+
+def test_the_version_is_the_projects():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert assay("--version").stdout == f"assay {project['version']}\n"
 
 
 def test_check_names_every_problem_of_a_job_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Score what a language model writes, and train the model on the scores.
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"assay {version('assay')}")
+        raise typer.Exit
+
+
+@app.callback()
+def assay(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Score what a language model writes, and train the model on the scores.
 
     **assay run JOB.toml** does everything on this machine and ends. For more than one job, start the services
-    once with **assay up** and use **submit**, **status**, **watch**, **logs** and **cancel** from any other shell.""",
-)
+    once with **assay up** and use **submit**, **status**, **watch**, **logs** and **cancel** from any other shell.
+    """
+
 
 # Losses and scorers are named by import path; those of the current folder are found here as by `python -m`.
 sys.path.insert(0, str(Path.cwd()))
