@@ -69,27 +69,28 @@ _CHARACTERS = str.maketrans(
         '"': " ",
     }
 )
-_BRACED_COMMA = re.compile(r"\{,\}")
+_BRACED_COMMA = re.compile(r"(?<!\\)\{,\}")
 _GROUPED_DIGITS = re.compile(r"(?<=\d),\\! *(?=\d{3}(?!\d))")
 _ROMAN = re.compile(r"\\(?:mathrm|mathbf|mathit|bf|rm) ?\{ ?([A-Za-z]) ?\}|\\(?:mathrm|mathbf|mathit)(?= ?\{)")
 _CONJUNCTION = re.compile(r"(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))")
 _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE)
-_EMPHASIS = re.compile(r"\*\*+|__+")
+_EMPHASIS = re.compile(r"(?<!\\)(?:\*\*+|__+)")
 _BLANKS = re.compile(r"\s+")
 
 
 def normalise(answer: str) -> str:
     """The answer in the one notation that the rest of this package reads; '' where nothing is left."""
-    text = answer.strip()
-    if text.startswith("**") or text.endswith("**"):
-        text = _EMPHASIS.sub("", text)
-    text = _ROMAN.sub(lambda match: match[1] or r"\text", _GROUPED_DIGITS.sub(",", text))
+    text = _ROMAN.sub(lambda match: match[1] or r"\text", _GROUPED_DIGITS.sub(",", answer))
     text = _COMMAND.sub(_canonical_command, text.translate(_CHARACTERS))
     text = _CONJUNCTION.sub(" , ", _BRACED_COMMA.sub(",", text))
-    text = _INFINITY.sub(r"\\infty ", text)
-    return _BLANKS.sub(" ", text).strip().rstrip(".;,?").strip()
+    text = _trimmed(_INFINITY.sub(r"\\infty ", text))
+    return _trimmed(_EMPHASIS.sub(" ", text)) if text.startswith("**") or text.endswith("**") else text
+
+
+def _trimmed(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip().rstrip(".;,? ")
 
 
 def _canonical_command(command: re.Match[str]) -> str:
     name = command[0]
-    return _COMMANDS.get(name, " " if name[1] in _BLANK_COMMANDS else name)
+    return _COMMANDS.get(name, " " if name[1] in _BLANK_COMMANDS or name[1].isspace() else name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.math.arithmetic import TooLargeError
@@ -156,6 +156,7 @@ def test_any_text_is_a_number_or_unknown_or_refused(text: str) -> None:
 
 
 @given(st.text(max_size=80))
+@example("\\\r0")
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once
