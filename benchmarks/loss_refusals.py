@@ -57,7 +57,7 @@ def make_folder(folder: Path) -> Path:
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
     (folder / "model" / "model.safetensors").touch()
-    row = {"id": "p1", "domain": "math", "prompt": "2 + 2 = ?", "checks": {"gold": "4"}}
+    row = {"id": "p1", "domain": "math", "prompt": "2 + 2 = ?", "checks": {"gold": "4"}, "difficulty": 0.1}
     (folder / "train.jsonl").write_text(json.dumps(row) + "\n")
     return folder
 

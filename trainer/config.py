@@ -83,6 +83,8 @@ class JobConfig(Section):
         found |= {f"rewards.{name}": weight for name, weight in self.rewards.weights.items()}
         for domain, weights in self.rewards.domain_weights.items():
             found |= {f"rewards.{domain}.{name}": weight for name, weight in weights.items()}
+        if self.data.max_difficulty is not None:
+            found["data.max_difficulty"] = self.data.max_difficulty
         found["optim.learning_rate"] = self.optim.learning_rate
         found["optim.learning_rate_factor"] = self.optim.learning_rate_factor
         return found

@@ -7,6 +7,7 @@ have drawn, and there is no state to keep.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Prompt:
     domain: str
     text: str
     checks: dict[str, Any]
+    difficulty: float | None = None
+    """In any unit, as the file has it; None where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
             domain=_text(row, "domain", where),
             text=_text(row, "prompt", where),
             checks=_object(row, "checks", where),
+            difficulty=_number(row, "difficulty", where),
         )
         if prompt.domain not in domains:
             raise DataError(
@@ -87,10 +91,21 @@ def read_supervised(path: Path) -> list[Demonstration] | list[Comparison]:
     ]
 
 
+def within(prompts: Sequence[Prompt], max_difficulty: float | None) -> list[Prompt]:
+    """The prompts of at most this difficulty, in their order; all of them without a limit. Raises DataError for none."""
+    if max_difficulty is None:
+        return list(prompts)
+    found = [prompt for prompt in prompts if prompt.difficulty is not None and prompt.difficulty <= max_difficulty]
+    if not found:
+        raise DataError(f"no prompt has a difficulty of {max_difficulty:g} or less")
+    return found
+
+
 def draw(rows: Sequence[Row], seed: int, step: int, count: int) -> list[Row]:
     """The `count` rows of an optimizer step: each epoch is a fresh permutation, and steps follow each other in it.
 
-    A batch that crosses an epoch's end may hold a row twice when `count` is close to, or above, the number of rows.
+    A batch that crosses an epoch's end may hold a row twice when `count` is close to, or above, the number of rows. Where
+    the rows are others than those of the step before, a new order begins, and a row may come before its turn.
     """
     size = len(rows)
     picked: list[Row] = []
@@ -141,6 +156,15 @@ def _text(row: dict[str, Any], field: str, where: str) -> str:
         found = "is missing" if field not in row else f"is {type(value).__name__} {'' if value else '(empty)'}".rstrip()
         raise DataError(f"{where}: field {field!r} {found}; it must be a text that is not empty")
     return value
+
+
+def _number(row: dict[str, Any], field: str, where: str) -> float | None:
+    value = row.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+        raise DataError(f"{where}: field {field!r} is {value!r:.40}; it must be a finite number")
+    return float(value)
 
 
 def _object(row: dict[str, Any], field: str, where: str) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class DataSection(Section):
     """The prompts to learn from."""
     heldout: str | None = None
     """Prompts that are never trained on, answered greedily before and after."""
+    max_difficulty: Moves | None = None
+    """Only prompts whose `difficulty` is at most this are drawn; one that rises is a curriculum."""
 
 
 class WarmupSection(Section):

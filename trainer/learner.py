@@ -37,12 +37,20 @@ class Learner:
         self._rewards = RewardWeights.of(config.rewards)
         self._rate = parse_schedule(config.optim.learning_rate)
         self._rate_factor = parse_moving(config.optim.learning_rate_factor)
+        most = config.data.max_difficulty
+        self._max_difficulty = None if most is None else parse_moving(most)
         places = {**self.composite.places(), **self._rewards.places(), "optim.learning_rate_factor": self._rate_factor}
+        if self._max_difficulty is not None:
+            places["data.max_difficulty"] = self._max_difficulty
         self.controllers = Controllers(places)
         ends = config.loss.segment_ends
         tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True) if ends else None
         self._barren_steps = 0
         self._segmenter = Segmenter(lambda token: tokenizer.decode([token]), ends) if tokenizer is not None else None
+
+    def max_difficulty(self, step: int) -> float | None:
+        """Of the prompts that the step is to learn from; None is no limit."""
+        return self._max_difficulty(step, self._config.optim.steps) if self._max_difficulty else None
 
     def learn(self, groups: Sequence[ScoredGroup], step: int) -> dict[str, float]:
         """Takes the optimizer step and moves the controllers; the step's metrics, equal on all ranks.

@@ -30,9 +30,9 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
             if run.stop_requested():
                 saves.save(step)
                 raise Interrupted
-            metrics = learner.learn(sampler.collect(step), step)
+            metrics = learner.learn(sampler.collect(step, learner.max_difficulty(step)), step)
             sampler.publish(step + 1)
-            report(run, log, step, metrics)
+            report(run, log, step, {**metrics, **sampler.metrics})
             if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == total:
                 saves.save(step + 1)
     after = sampler.evaluate("after")

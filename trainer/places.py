@@ -1,7 +1,7 @@
 """The places of a job file where a number may move, and what may stand in each.
 
 A place is named by where it is: `terms.kl.weight`, `terms.dpo.kwargs.beta`, `rewards.math/correctness`,
-`rewards.code.code/tests` (a weight of the domain `code` alone), `optim.learning_rate_factor`.
+`rewards.code.code/tests` (a weight of the domain `code` alone), `data.max_difficulty`, `optim.learning_rate_factor`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def check_job(config: JobConfig) -> None:
         *_engine_problems(config),
     ]
     # A schedule that cannot be read has no value to judge the rewards by.
-    problems = problems or _signal_problems(config)
+    problems = problems or [*_signal_problems(config), *_difficulty_problems(config)]
     if not problems:
         problems = _term_problems(config)
     if problems:
@@ -139,6 +139,21 @@ def _signal_problems(config: JobConfig) -> list[str]:
                 f" ({', '.join(scorers)}) a weight other than 0, such as \"{scorers[0]}/...\" = 1.0"
             )
     return problems
+
+
+def _difficulty_problems(config: JobConfig) -> list[str]:
+    """That every prompt has a difficulty where there is a limit to it, and that some are below it at every step."""
+    if config.data.max_difficulty is None:
+        return []
+    prompts = read_prompts(Path(config.data.train), sorted(config.rewards.scorers))
+    known = [prompt.difficulty for prompt in prompts if prompt.difficulty is not None]
+    if len(known) < len(prompts):
+        without = next(prompt.id for prompt in prompts if prompt.difficulty is None)
+        return [f"data.max_difficulty: {config.data.train}: prompt {without!r} has no field 'difficulty', a number"]
+    lowest, _ = _range(config, config.data.max_difficulty)
+    if config.optim.steps and lowest < min(known):
+        return [f"data.max_difficulty: it falls to {lowest:g}, and the easiest prompt has a difficulty of {min(known):g}"]
+    return []
 
 
 def _engine_problems(config: JobConfig) -> list[str]:

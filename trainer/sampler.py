@@ -12,7 +12,7 @@ from services.experience import Experience, ScoredGroup, experience_from_bytes, 
 from services.verdicts import Component
 from trainer.checkpoint import publish
 from trainer.config import JobFileError
-from trainer.data import Prompt, draw, read_prompts
+from trainer.data import Prompt, draw, read_prompts, within
 from trainer.engine import Engine
 from trainer.evaluation import evaluate
 from trainer.names import unknown_name
@@ -34,6 +34,8 @@ class Sampler:
         self._tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True)
         self._prompts = read_prompts(Path(run.config.data.train), list(run.config.rewards.scorers))
         self._components: dict[str, Component] = {}
+        self.metrics: dict[str, float] = {}
+        """Of the data of the step that was collected last."""
         self.seconds = {"rollouts": 0.0, "publish": 0.0, "evaluation": 0.0}
         self._rollouts: Rollouts | None = None
         if run.group.rank == 0:
@@ -62,13 +64,17 @@ class Sampler:
         if self._rollouts is not None:
             self._rollouts.publish_reference(Weights(self._start, version=0, sha256=""))
 
-    def collect(self, step: int) -> list[ScoredGroup]:
-        """The scored groups of an optimizer step, in the order of its prompts. Raises RolloutError."""
+    def collect(self, step: int, max_difficulty: float | None = None) -> list[ScoredGroup]:
+        """The scored groups of an optimizer step, in the order of its prompts. Raises RolloutError, and DataError where no
+        prompt is as easy as that."""
         began = time.monotonic()
         config = self._run.config
 
+        eligible = within(self._prompts, max_difficulty)
+        self.metrics = {} if max_difficulty is None else {"data/max_difficulty": max_difficulty, "data/eligible": len(eligible)}
+
         def collect(rollouts: Rollouts) -> bytes:
-            prompts = draw(self._prompts, config.job.seed, step, config.rollout.prompts_per_step)
+            prompts = draw(eligible, config.job.seed, step, config.rollout.prompts_per_step)
             groups = rollouts.collect(
                 f"step-{step}",
                 prompts,

@@ -19,6 +19,7 @@ path = "model"
 [data]
 train = "train.jsonl"
 heldout = "heldout.jsonl"
+max_difficulty = { controller = "threshold", start = 8.0, min = 4.0, max = 14.0, high = -100.0, metric = "reward/total" }
 [warmup]
 path = "warmup.jsonl"
 steps = 6
@@ -76,7 +77,13 @@ def folder(tmp_path_factory) -> Path:
     write_model(folder / "model", 0)
     sums = [(a, b) for a in range(2, 8) for b in range(2, 8)]
     prompts = [
-        {"id": f"p{i}", "domain": "math", "prompt": f"{a} + {b} = ", "checks": {"gold": str(a + b), "keywords": ["#"]}}
+        {
+            "id": f"p{i}",
+            "domain": "math",
+            "prompt": f"{a} + {b} = ",
+            "checks": {"gold": str(a + b), "keywords": ["#"]},
+            "difficulty": a + b,
+        }
         for i, (a, b) in enumerate(sums)
     ]
     (folder / "train.jsonl").write_text("\n".join(json.dumps(p) for p in prompts[:24]))

@@ -13,7 +13,7 @@ from services.jobs.job import Job, JobState, LogLine, StepMetrics
 from services.stack import running_stack
 
 # Numbers that depend on nothing but the job: neither clocks nor calls.
-DETERMINISTIC = ("reward/", "term/", "loss/", "rollout/", "group/", "optim/", "cosine/", "controller/")
+DETERMINISTIC = ("reward/", "term/", "loss/", "rollout/", "group/", "optim/", "cosine/", "controller/", "data/")
 
 
 def finish(client, job):
@@ -77,6 +77,14 @@ def test_weights_and_rewards_follow_their_schedules(uninterrupted):
     assert first["term/policy/ratio"] == pytest.approx(1.0, abs=1e-4)
 
 
+def test_prompts_become_harder_as_the_limit_rises(uninterrupted):
+    rows = [values for (phase, _), values in run_metrics(uninterrupted[0]).items() if phase == "rl"]
+    sums = [a + b for a in range(2, 8) for b in range(2, 8)][:24]
+    limits = [min(8.0 * 1.1**step, 14.0) for step in range(8)]
+    assert [row["data/max_difficulty"] for row in rows] == pytest.approx(limits)
+    assert [row["data/eligible"] for row in rows] == [sum(value <= limit for value in sums) for limit in limits]
+
+
 def test_a_run_whose_worker_is_killed_equals_an_uninterrupted_one(client, make_job, stack, uninterrupted):
     job = client.submit(make_job())
     wait_for_step(client, job, 9)
@@ -135,7 +143,8 @@ def test_a_scorer_killed_in_mid_run_costs_scores_and_nothing_else(client, make_j
 
 
 def test_a_job_whose_every_score_is_missing_fails_and_says_so(client, make_job, folder):
-    rows = [{"id": f"n{i}", "domain": "math", "prompt": "1 + 1 = ", "checks": {"gold": ["2"]}} for i in range(8)]
+    row = {"domain": "math", "prompt": "1 + 1 = ", "checks": {"gold": ["2"]}, "difficulty": 2}
+    rows = [{"id": f"n{i}", **row} for i in range(8)]
     (folder / "numbers.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     changes = [("data.train", str(folder / "numbers.jsonl")), ("optim.steps", 3), ("job.max_attempts", 1)]
     job, _ = finish(client, client.submit(make_job(*changes)))
@@ -160,7 +169,7 @@ def test_a_scorer_that_nobody_serves_fails_the_job_before_the_warm_up(client, ma
 
 
 def test_a_data_line_with_a_check_that_nobody_knows_is_named(client, make_job, folder):
-    row = {"id": "odd", "domain": "math", "prompt": "1 + 1 = ", "checks": {"golld": "2"}}
+    row = {"id": "odd", "domain": "math", "prompt": "1 + 1 = ", "checks": {"golld": "2"}, "difficulty": 1}
     (folder / "odd.jsonl").write_text(json.dumps(row))
     job, _ = finish(client, client.submit(make_job(("data.train", str(folder / "odd.jsonl")))))
     assert job.state is JobState.FAILED

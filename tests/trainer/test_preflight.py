@@ -1,9 +1,11 @@
 """Before a model loads: schedules that cannot be had, and components that are used as their range does not allow."""
 
+import json
 import tomllib
 
 import pytest
 
+from benchmarks.loss_refusals import make_folder
 from services.verdicts import Component
 from trainer.config import JobFileError, parse_job
 from trainer.preflight import check_components, check_job
@@ -44,6 +46,29 @@ def problems(check, *arguments):
 
 def schedule_problems(**sections):
     return [p for p in problems(check_job, job(**sections)) if not p.startswith(("model.path", "data.train"))]
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [
+        (1.0, "prompt 'b' has no field 'difficulty', a number"),
+        ({"schedule": "linear", "start": 0.2, "end": 1.0}, "it falls to 0.2, and the easiest prompt has a difficulty of 0.5"),
+        ({"controller": "threshold", "start": 1.0, "min": 0.1, "max": 2.0, "high": 0.8, "metric": "reward/total"}, "it falls to 0.1"),
+        ({"schedule": "linear", "start": 0.5, "end": 1.0}, None),
+    ],
+)
+def test_a_limit_to_difficulty_leaves_a_prompt_at_every_step(tmp_path, most, said):
+    rows = [{"id": name, "domain": "math", "prompt": "1 + 1 =", "difficulty": 0.5} for name in "ab"]
+    if most == 1.0:
+        del rows[1]["difficulty"]
+    folder = make_folder(tmp_path)
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = job(data={"train": str(folder / "train.jsonl"), "max_difficulty": most}, model={"path": str(folder / "model")})
+    if said is None:
+        check_job(config)
+    else:
+        (found,) = problems(check_job, config)
+        assert found.startswith("data.max_difficulty: ") and said in found
 
 
 @pytest.fixture

@@ -98,10 +98,12 @@ def reward_lines(config: JobConfig) -> list[str]:
 
 
 def rate_lines(config: JobConfig) -> list[str]:
-    """The learning rate and its factor, at three steps."""
+    """The learning rate, its factor, and how difficult prompts may be, at three steps."""
     rows = {"learning rate": config.optim.learning_rate}
     if config.optim.learning_rate_factor != 1.0:
         rows["times a factor"] = config.optim.learning_rate_factor
+    if config.data.max_difficulty is not None:
+        rows["prompts up to difficulty"] = config.data.max_difficulty
     return weight_table(rows, config.optim.steps)
 
 
