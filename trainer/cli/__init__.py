@@ -91,7 +91,7 @@ def run(
         Path | None, typer.Option(help="Folder for logs and the embedded Redis; without it a temporary one.")
     ] = None,
     runs_dir: RunsDir = Path("runs"),
-    plain: Annotated[bool, typer.Option("--plain", help="Print a line a step instead of a live display.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print every tenth step instead of a live display.")] = False,
 ) -> None:
     """Run a job from start to end: services, queue, workers and trainer, all here.
 
