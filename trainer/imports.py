@@ -21,9 +21,11 @@ def load_function(path: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module raises while it is imported
+        # A fault inside a module that was found has nothing to do with where it lies.
+        absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        hint = "; its folder must be on PYTHONPATH, or its package installed" if absent else ""
         raise ImportPathError(
-            f"path {path!r}: {module_name} cannot be imported: {type(error).__name__}: {error}; its folder must be on"
-            " PYTHONPATH, or its package installed"
+            f"path {path!r}: {module_name} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
     function = getattr(module, name, None)
     if function is not None and not callable(function):

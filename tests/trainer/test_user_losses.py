@@ -197,3 +197,4 @@ def test_a_path_that_leads_nowhere_says_where_it_ends(path, said, tmp_path, monk
     with pytest.raises(ImportPathError) as caught:
         load_loss(path)
     assert said in str(caught.value) and repr(path) in str(caught.value)
+    assert ("PYTHONPATH" in str(caught.value)) == (path == "no_such_package.losses.mine")
