@@ -6,16 +6,19 @@ would run to its end without learning from it.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from trainer.controllers import Controller
 from trainer.losses.aggregation import Aggregation
+from trainer.losses.contract import LossInputs
 from trainer.losses.packed import LIVE_FIELDS, PackedBatch
-from trainer.losses.user import LossFunction
+from trainer.losses.user import LossContractError, LossFunction
 from trainer.moving import extreme_steps, moving_range
 from trainer.names import unknown_name
 from trainer.probe_batch import LENGTHS, rearranged, synthetic_batch, with_live_leaves
@@ -180,15 +183,24 @@ def _value(term: Term, batch: PackedBatch) -> Tensor:
         output = term.function(batch if term.user_function else valid, **kwargs)
         return Aggregation("sum").sum(output, valid)
     except (Exception, SystemExit) as error:
-        hint = _hint(error, batch) if term.user_function else ""
+        hint = _hint(error, term.user_function, batch) if term.user_function else ""
         raise TermError(f"term {term.name!r}: {type(error).__name__}: {error}{hint}") from error
 
 
-def _hint(error: BaseException, batch: PackedBatch) -> str:
+def _hint(error: BaseException, function: LossFunction, batch: PackedBatch) -> str:
+    """What would be right, if that is known, and the line of the user's file that raised."""
+    if isinstance(error, LossContractError):
+        return ""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f"; in {Path(str(file)).name}, line {lines[-1]}" if lines else ""
     if isinstance(error, KeyError):
-        return f"; of the job's components, {unknown_name(error.args[0], sorted(batch.components[0]))}"
+        return f"; of the job's components, {unknown_name(error.args[0], sorted(batch.components[0]))}{where}"
+    if isinstance(error, AttributeError) and isinstance(error.obj, LossInputs):
+        return f"; {unknown_name(error.name, [field.name for field in fields(LossInputs)])}{where}"
     none = "; ref_logprobs, entropy and the like are None unless the term asks for them with needs = [...]"
-    return none if "NoneType" in str(error) or isinstance(error, AssertionError) else ""
+    bare = isinstance(error, AssertionError) and not error.args
+    return (none if "NoneType" in str(error) or bare else "") + where
 
 
 def _require(term: Term, holds: bool, fault: str, remedy: str) -> None:

@@ -60,6 +60,14 @@ def wants_values(inputs):
     return LossOutputs((inputs.trainer_logprobs - (inputs.values + 1))[inputs.loss_mask].sum(), {})
 
 
+def misspelt(inputs):
+    return LossOutputs((inputs.trainer_logprobs - inputs.old_log_probs)[inputs.loss_mask].sum(), {})
+
+
+def returns_nothing(inputs):
+    LossOutputs(-(inputs.trainer_logprobs * inputs.advantages)[inputs.loss_mask].sum(), {})
+
+
 def in_float32(inputs):
     return LossOutputs(-(inputs.trainer_logprobs.float() * inputs.advantages.float())[inputs.loss_mask].sum(), {})
 
@@ -163,7 +171,8 @@ def test_a_loss_on_the_entropy_has_a_live_gradient():
         (constant_on_empty, "its value for a sequence without tokens that count is 0.01"),
         (not_a_number, "its value on ordinary tokens is"),
         (square_root, "its gradient is NaN or infinite"),
-        (wants_values, "None unless the term asks for them"),
+        (wants_values, "None unless the term asks for them with needs = [...]; in test_probe.py, line "),
+        (misspelt, "did you mean 'old_logprobs'"),
         (small_and_unmasked, "tokens that are masked change its value"),
         (small_mean, "it is a mean"),
         (mean_gradient, "its value or gradient for a sequence strung to itself is not twice"),
@@ -176,6 +185,11 @@ def test_a_loss_on_the_entropy_has_a_live_gradient():
 def test_an_unsound_loss_is_refused_with_its_remedy(function, said):
     (problem,) = probe_term(term(function))
     assert said in problem and problem.startswith("term 'mine': ")
+
+
+def test_a_loss_that_returns_nothing_is_told_what_to_return_and_no_more():
+    (problem,) = probe_term(term(returns_nothing))
+    assert problem.endswith("return LossOutputs(loss=<scalar tensor>, metrics=<dict of tensors>)")
 
 
 @pytest.mark.parametrize(
