@@ -136,7 +136,11 @@ def _check_kwargs(name: str, function: Callable[..., Any], kwargs: Mapping[str, 
         _check_type(f"term {name!r}: kwargs: {key}", value, hints.get(key, Any))
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in kwargs]
     if missing:
-        raise TermError(f"term {name!r}: kwargs: {missing[0]!r} is missing")
+        given = "two arguments (a pair)" if leading == 2 else "one argument"
+        raise TermError(
+            f"term {name!r}: kwargs: {missing[0]!r} is missing; the function is called with {given}, the others must be"
+            " named in kwargs or have a default"
+        )
 
 
 def _check_type(where: str, value: Any, hint: Any) -> None:
