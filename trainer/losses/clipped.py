@@ -7,7 +7,7 @@ its bounds in the direction that the advantage asks for, the gradient is 0. What
 |------------|------------|---------------|-------------------------------------------------------------------|
 | `ppo_clip` | token      | 0.2, 0.2      | tokens                                                            |
 | `grpo`     | token      | 0.2, 0.2      | tokens                                                            |
-| `dr_grpo`  | token      | 0.2, 0.2      | sequences and a constant: `{ kind = "sequence_sum", constant = }` |
+| `dr_grpo`  | token      | 0.2, 0.2      | sequences and `aggregation_constant`                              |
 | `dapo`     | token      | 0.2, 0.28     | tokens                                                            |
 | `gspo`     | sequence   | 3e-4, 4e-4    | tokens of each sequence, then sequences                           |
 | `luspo`    | sequence   | 3e-4, 4e-4    | sequences alone                                                   |
