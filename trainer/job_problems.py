@@ -31,6 +31,8 @@ def _missing(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
     first, *inner = location
     if inner:
         return "it"
+    if first == "loss":
+        return "[[loss.terms]] with name, and type or path"
     table: Any = root.model_fields[str(first)].annotation
     required = [name for name, field in table.model_fields.items() if field.is_required()]
     return f"[{first}] with {', '.join(required)}"

@@ -127,8 +127,9 @@ def test_refusals_name_the_field_and_the_mend(path, value, expected):
 
 def test_a_missing_table_is_named():
     changed = tree()
-    del changed["optim"]
-    assert "optim: is missing" in problems(changed)
+    del changed["optim"], changed["loss"]
+    told = problems(changed)
+    assert "optim: is missing" in told and "add [[loss.terms]] with name, and type or path" in told
 
 
 def test_every_problem_is_told_at_once():
