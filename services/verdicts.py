@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +136,16 @@ def parse_checks(text: str) -> dict[str, Any]:
     if not isinstance(checks, dict):
         raise ValueError(f"checks_json is a JSON {type(checks).__name__}, not an object")
     return checks
+
+
+def describe_misfit(error: ValidationError) -> str:
+    """What is wrong with an item's checks: fields and what is expected of them, never their values."""
+    complaints = []
+    for detail in error.errors(include_url=False, include_input=False)[:3]:
+        field = ".".join(("checks", *map(str, detail["loc"])))
+        if detail["type"] == "union_tag_invalid":  # pydantic's own words quote the value
+            message = f"must be one of {detail.get('ctx', {}).get('expected_tags')}"
+        else:
+            message = detail["msg"]
+        complaints.append(f"{field}: {message}")
+    return "; ".join(complaints)

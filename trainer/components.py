@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from services.verdicts import Component
 from trainer.config import JobConfig
 from trainer.imports import ImportPathError, load_function
@@ -24,6 +26,8 @@ class Described:
 
     components: dict[str, Component]
     """By name."""
+    checks: dict[str, type[BaseModel]]
+    """The model of the checks that a scorer takes, by scorer."""
     elsewhere: list[str]
     """Scorers that are neither Assay's nor in `[rewards.custom]`: of their components nothing is known here."""
     problems: list[str]
@@ -31,8 +35,8 @@ class Described:
 
 
 def described(config: JobConfig) -> Described:
-    """The scorers of a job. Imports their modules and makes none of them."""
-    found = Described({}, [], [])
+    """The scorers of a job, as far as they can be had here. Imports their modules and makes none of them."""
+    found = Described({}, {}, [], [])
     known = {**OF_ASSAY, **config.rewards.custom}
     for name in config.scorer_names():
         if name in known:
@@ -55,8 +59,12 @@ def named_components(config: JobConfig) -> list[str]:
 
 def _describe(name: str, path: str, found: Described) -> None:
     try:
-        components: Sequence[Component] = getattr(load_function(path.replace(":", ".")), "components", ())
+        scorer = load_function(path.replace(":", "."))
     except ImportPathError as error:
         found.problems.append(f"rewards.custom.{name}: {error}")
         return
+    components: Sequence[Component] = getattr(scorer, "components", ())
     found.components.update({component.name: component for component in components})
+    checks = getattr(scorer, "checks", None)
+    if isinstance(checks, type) and issubclass(checks, BaseModel):
+        found.checks[name] = checks

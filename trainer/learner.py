@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Learner:
         metrics = {**made.metrics, **_told(weights, domain_weights)}
         self._barren_steps = 0 if made.samples else self._barren_steps + 1
         if self._barren_steps >= min(MOST_BARREN_STEPS, total):
-            raise BarrenError(_reasons(self._barren_steps, metrics))
+            raise BarrenError(_reasons(self._barren_steps, groups, metrics))
         if made.samples:
             rate = self._rate(step, total) * self._rate_factor(step, total)
             batches = self._batches(made.samples)
@@ -106,9 +107,9 @@ class Learner:
         )
 
 
-def _reasons(steps: int, metrics: Mapping[str, float]) -> str:
-    missing = {name.removeprefix("missing/"): int(count) for name, count in metrics.items() if name.startswith("missing/")}
-    told = [f"{count} scores of {scorer!r} were missing" for scorer, count in missing.items()]
+def _reasons(steps: int, groups: Sequence[ScoredGroup], metrics: Mapping[str, float]) -> str:
+    missing = Counter(why for group in groups for scored in group.completions for why in scored.missing.items())
+    told = [f"{count} scores of {scorer!r} were missing ({reason})" for (scorer, reason), count in missing.items()]
     if metrics["group/filtered"]:
         told.append(f"{int(metrics['group/filtered'])} groups had no signal and advantage.drop_zero_signal left them out")
     reasons = "; ".join(told) or "every completion was empty"

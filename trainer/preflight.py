@@ -6,10 +6,12 @@ The command line asks before it submits, the trainer before it loads a model. Al
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.verdicts import Component
+from trainer.checks import check_problems
+from trainer.components import described
 from trainer.config import JobConfig, JobFileError
 from trainer.data import DataError, read_prompts, read_supervised
 from trainer.moving import moving_range, parse_moving
@@ -183,19 +185,20 @@ def _model_problems(field: str, directory: str) -> list[str]:
 
 
 def _data_problems(config: JobConfig) -> list[str]:
-    domains = sorted(config.rewards.scorers)
-    readers: list[tuple[str, str | None, Callable[[Path], object]]] = [
-        ("data.train", config.data.train, lambda path: read_prompts(path, domains)),
-        ("data.heldout", config.data.heldout, lambda path: read_prompts(path, domains)),
-        ("warmup.path", config.warmup and config.warmup.path, read_supervised),
-    ]
+    domains, models = sorted(config.rewards.scorers), described(config).checks
     problems = []
-    for field, path, read in readers:
-        if path is not None:
-            try:
-                read(Path(path))
-            except DataError as error:
-                problems.append(f"{field}: {error}")
+    for field, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
+        try:
+            prompts = read_prompts(Path(path), domains) if path is not None else []
+        except DataError as error:
+            problems.append(f"{field}: {error}")
+        else:
+            problems += [f"{field}: {problem}" for problem in check_problems(prompts, config.rewards.scorers, models)]
+    try:
+        if config.warmup:
+            read_supervised(Path(config.warmup.path))
+    except DataError as error:
+        problems.append(f"warmup.path: {error}")
     return problems
 
 

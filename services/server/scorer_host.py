@@ -13,7 +13,17 @@ from pydantic import BaseModel, ValidationError
 
 from services.server.errors import StartError
 from services.server.worker import make
-from services.verdicts import Component, ErrorReason, Item, ItemError, Outcome, Scorer, check_outcome, parse_checks
+from services.verdicts import (
+    Component,
+    ErrorReason,
+    Item,
+    ItemError,
+    Outcome,
+    Scorer,
+    check_outcome,
+    describe_misfit,
+    parse_checks,
+)
 
 MAX_BATCH = 512
 MAX_ITEM_SECONDS = 600.0
@@ -87,19 +97,6 @@ class ScorerHost:
                 raise WrongCountError(complaint)
             return [ItemError(ErrorReason.SCORER_FAILED, complaint)]
         return [check_outcome(outcome, self._components) for outcome in outcomes]
-
-
-def describe_misfit(error: ValidationError) -> str:
-    """What is wrong with an item's checks: fields and what is expected of them, never their values."""
-    complaints = []
-    for detail in error.errors(include_url=False, include_input=False)[:3]:
-        field = ".".join(("checks", *map(str, detail["loc"])))
-        if detail["type"] == "union_tag_invalid":  # pydantic's own words quote the value
-            message = f"must be one of {detail.get('ctx', {}).get('expected_tags')}"
-        else:
-            message = detail["msg"]
-        complaints.append(f"{field}: {message}")
-    return "; ".join(complaints)
 
 
 def check_scorer(path: str, scorer: Any) -> None:

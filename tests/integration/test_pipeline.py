@@ -143,13 +143,13 @@ def test_a_scorer_killed_in_mid_run_costs_scores_and_nothing_else(client, make_j
 
 
 def test_a_job_whose_every_score_is_missing_fails_and_says_so(client, make_job, folder):
-    row = {"domain": "math", "prompt": "1 + 1 = ", "checks": {"gold": ["2"]}, "difficulty": 2}
+    row = {"domain": "math", "prompt": "1 + 1 = ", "checks": {"gold": ""}, "difficulty": 2}
     rows = [{"id": f"n{i}", **row} for i in range(8)]
     (folder / "numbers.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     changes = [("data.train", str(folder / "numbers.jsonl")), ("optim.steps", 3), ("job.max_attempts", 1)]
     job, _ = finish(client, client.submit(make_job(*changes)))
     assert job.state is JobState.FAILED
-    assert "3 steps in a row had no rollout to train on" in job.message and "scores of 'math' were missing" in job.message
+    assert "3 steps in a row had no rollout to train on" in job.message and "scores of 'math' were missing (INVALID_ITEM)" in job.message
 
 
 def test_a_weight_for_a_component_that_no_scorer_has_fails_the_job_at_once(client, make_job):

@@ -58,7 +58,7 @@ def schedule_problems(**sections):
     ],
 )
 def test_a_limit_to_difficulty_leaves_a_prompt_at_every_step(tmp_path, most, said):
-    rows = [{"id": name, "domain": "math", "prompt": "1 + 1 =", "difficulty": 0.5} for name in "ab"]
+    rows = [{"id": name, "domain": "math", "prompt": "1 + 1 =", "checks": {"gold": "2"}, "difficulty": 0.5} for name in "ab"]
     if most == 1.0:
         del rows[1]["difficulty"]
     folder = make_folder(tmp_path)
