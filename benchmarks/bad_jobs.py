@@ -218,6 +218,7 @@ REWARDS = (
     _job("unknown component", "rewards.weights: unknown name 'math/corectness'", "did you mean 'math/correctness'", ("math/correctness", "math/corectness")),
     _job("component of no scorer", "rewards: weights: 'coherence/flow'", "scorers here: code, math, safety", ("safety/toxicity", "coherence/flow")),
     _job("what is better lower is rewarded", "rewards.weights: 'safety/toxicity'", "negative or 0, not 0.1", ("= -0.1", "= 0.1")),
+    _job("a reward's schedule without a step left to decay", "rewards.math/correctness: warmup_hold_decay", "make them smaller", ('correctness" = 1.0', 'correctness" = { schedule = "warmup_hold_decay", peak = 1.0, warmup_steps = 60, hold_steps = 0 }')),
     _job("all reward weights 0", "rewards.weights: nothing that counts in domain 'code'", '"code/..." = 1.0', ('"code/tests" = 1.0', '"code/tests" = 0.0')),
     _job("a domain without a weight", "rewards.weights: nothing that counts in domain 'code'", '"code/..." = 1.0', ('"code/tests" = 1.0\n', "")),
     _job("weights of an unknown domain", "domain_weights", "did you mean 'math'", ("[advantage]\n", '[rewards.domain_weights.maths]\n"math/correctness" = 0.5\n[advantage]\n')),

@@ -45,6 +45,9 @@ def check_components(config: JobConfig, components: Mapping[str, Component]) -> 
 
     components: every component of the job's scorers, by name; of a scorer without any here nothing is known.
     """
+    # A schedule that cannot be read has no range to judge the weights by.
+    if unreadable := _schedule_problems(config):
+        raise JobFileError(unreadable)
     problems = [*_weight_problems(config, components), *_advantage_problems(config, components)]
     problems += [
         f"rewards.custom: component {name!r} belongs to no scorer of the job by its name; a component is"
