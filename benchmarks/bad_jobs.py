@@ -252,6 +252,7 @@ SECTIONS = (
     _job("no term", "loss: no terms", "add [[loss.terms]] tables", (f"[[loss.terms]]\n{POLICY}\n{KL_TERM}", "")),
     _in("loss", "terms and prime-rl's form", 'path = "a.b"', "loss: give either terms or path", "and not both"),
     _in("optim", "a text for a number", 'steps = "60"', "optim.steps", "valid integer (got '60')"),
+    _in("optim", "a beta that forgets nothing", "betas = [0.9, 1.0]", "optim.betas[1]", "less than 1"),
     _in("rollout", "no sample", "samples_per_prompt = 0", "rollout.samples_per_prompt", "greater than or equal to 1"),
     _in("rollout", "no temperature", "temperature = nan", "rollout.temperature", "finite number"),
     _in("job", "a negative seed", "seed = -1", "job.seed", "greater than or equal to 0"),

@@ -15,6 +15,8 @@ from trainer.normalisation import Normalisation
 from trainer.places import Moves, Scheduled
 from trainer.section import Fraction, Positive, Section
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class JobSection(Section):
     """`[job]`: what the run is called and how stubborn it is."""
@@ -183,7 +185,7 @@ class OptimSection(Section):
     """Of AdamW."""
     learning_rate_factor: Moves = 1.0
     """Multiplies the learning rate: the place for a controller."""
-    betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), strict=False)
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.95), strict=False)
     """How slowly AdamW's means of the gradient and of its square forget."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Of matrices; biases and norms have none."""
