@@ -257,6 +257,7 @@ SECTIONS = (
     _in("rollout", "no temperature", "temperature = nan", "rollout.temperature", "finite number"),
     _in("job", "a negative seed", "seed = -1", "job.seed", "greater than or equal to 0"),
     _job("a key of DeepSpeed's that is the trainer's", "deepspeed.config", "set micro_batch_size", ("[loss]\n", "[deepspeed.config]\ntrain_micro_batch_size_per_gpu = 4\n[loss]\n")),
+    _job("a table of DeepSpeed's that is none", "deepspeed.config", "set zero_stage", ("[loss]\n", "[deepspeed.config]\nzero_optimization = true\n[loss]\n")),
     _in("model", "no model", 'path = "no_such"', "model.path", "a Hugging Face model"),
     _in("data", "no data", 'train = "no_such.jsonl"', "data.train", "no_such.jsonl"),
     _in("data", "held-out prompts without a measure", 'heldout = "train.jsonl"', "evaluation.accuracy", "data.heldout needs one for each domain"),

@@ -54,7 +54,8 @@ def deepspeed_config(config: EngineConfig) -> dict[str, Any]:
     for key, remedy in OWNED_KEYS.items():
         section, _, inner = key.partition(".")
         given = config.overrides.get(section)
-        if section in config.overrides and (not inner or (isinstance(given, Mapping) and inner in given)):
+        # What is no table would take the place of ours: `zero_optimization = true` is stage 1 to DeepSpeed.
+        if section in config.overrides and (not inner or not isinstance(given, Mapping) or inner in given):
             raise EngineConfigError(f"deepspeed key {key!r} belongs to the trainer: {remedy}")
     ours: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
