@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from trainer.composite import Composite
 from trainer.config import JobConfig
+from trainer.controller_spec import is_controller
 from trainer.controllers import Controller
 from trainer.imports import ImportPathError
 from trainer.loss_sections import TermSection
+from trainer.names import unknown_name
 from trainer.term import TermError, make_term
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def probe_terms(config: JobConfig) -> list[str]:
         terms.append(term)
         found = probe_term(term, config.optim.steps, components) if config.optim.steps else []
         problems += [f"loss.terms: {problem}" for problem in [*_unfed(config, term), *found]]
-    return [*problems, *_together(config, terms)]
+    return [*problems, *_together(config, terms)] or _unwatched(config, terms)
 
 
 def engine_config(config: JobConfig) -> EngineConfig:
@@ -156,6 +158,22 @@ def _unfed(config: JobConfig, term: Term, *, rollouts: bool = True) -> list[str]
     compares = term.scope if term.scope != "sequence" else "group" if "group_sequences" in term.needs else None
     if rollouts and compares and config.rollout.samples_per_prompt < 2:
         problems.append(f"{where} {compares}s: set [rollout] samples_per_prompt to 2 or more")
+    return problems
+
+
+def _unwatched(config: JobConfig, terms: Sequence[Term]) -> list[str]:
+    """Controllers that watch what a built-in term does not tell, and so would never move. Your own may tell anything."""
+    from trainer.probe import told_metrics
+
+    built_in = {term.name: term for term in terms if term.user_function is None}
+    problems = []
+    for place, value in config.places().items():
+        watched = value.get("metric", "") if is_controller(value) and config.optim.steps else ""
+        area, name, metric = [*watched.split("/", 2), "", ""][:3]
+        if area == "term" and name in built_in:
+            told = told_metrics(built_in[name], config.optim.steps)
+            if metric not in told:
+                problems.append(f"{place}: metric {watched!r}: of term {name!r}, {unknown_name(metric, sorted(told))}")
     return problems
 
 

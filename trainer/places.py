@@ -17,7 +17,16 @@ from trainer.moving import is_moving, parse_moving
 from trainer.names import unknown_name
 from trainer.schedules import parse_schedule
 
-METRIC_AREAS = ("term", "reward", "rollout", "group", "loss", "optim", "batch", "cosine", "domain")
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "rollout": ("length", "truncated", "staleness"),
+    "group": ("count", "zero_signal", "filtered", "dropped", "dropped_completions"),
+    "loss": ("total", "score_gradient_norm"),
+    "optim": ("learning_rate", "gradient_norm", "skipped"),
+    "batch": ("tokens", "sequences", "segments", "groups", "pairs", "dropped_tokens"),
+}
+"""The metrics of a step that every job has, by what they begin with."""
+
+METRIC_AREAS = ("term", "reward", *METRICS, "cosine", "domain")
 """What the metrics of a step begin with."""
 
 
@@ -83,6 +92,9 @@ def _check_metric(place: str, spec: ControllerSpec, terms: Collection[str], scor
     where = f"{place}: metric {spec.parameters['metric']!r}"
     if area not in METRIC_AREAS:
         raise ControllerError(f"{where}: {unknown_name(area, METRIC_AREAS)}")
+    rest = spec.parameters["metric"].removeprefix(f"{area}/")
+    if area in METRICS and rest not in METRICS[area]:
+        raise ControllerError(f"{where}: of {area}, {unknown_name(rest, METRICS[area])}")
     if area == "term" and name not in terms:
         raise ControllerError(f"{where}: of the terms, {unknown_name(name, sorted(terms))}")
     if area == "reward" and name != "total" and name not in scorers:

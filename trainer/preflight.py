@@ -13,6 +13,7 @@ from services.verdicts import Component
 from trainer.checks import check_problems
 from trainer.components import described
 from trainer.config import JobConfig, JobFileError
+from trainer.controller_spec import is_controller
 from trainer.data import DataError, read_prompts, read_supervised
 from trainer.moving import moving_range, parse_moving
 from trainer.names import unknown_name
@@ -49,6 +50,10 @@ def check_components(config: JobConfig, components: Mapping[str, Component]) -> 
     if unreadable := _schedule_problems(config):
         raise JobFileError(unreadable)
     problems = [*_weight_problems(config, components), *_advantage_problems(config, components)]
+    for place, value in config.places().items():
+        metric = str(value.get("metric")) if is_controller(value) else ""
+        if metric.startswith("reward/") and metric != "reward/total":
+            problems += _unknown(f"{place}: metric {metric!r}", metric.removeprefix("reward/"), components)
     problems += [
         f"rewards.custom: component {name!r} belongs to no scorer of the job by its name; a component is"
         f" 'scorer/name', scorers here: {', '.join(config.scorer_names())}"

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from trainer.controllers import Controller
 from trainer.losses.aggregation import Aggregation
-from trainer.losses.contract import LossInputs
+from trainer.losses.contract import LossInputs, TermOutput
 from trainer.losses.packed import LIVE_FIELDS, PackedBatch
 from trainer.losses.user import LossContractError, LossFunction
 from trainer.moving import extreme_steps, moving_range
 from trainer.names import unknown_name
 from trainer.probe_batch import LENGTHS, rearranged, synthetic_batch, with_live_leaves
 from trainer.schedules import Schedule
+from trainer.step_totals import RESERVED
 from trainer.term import Term, TermError
 
 # User code may compute in float32 whatever it is given.
@@ -90,6 +91,11 @@ def verdict(term: Term, total_steps: int, components: Collection[str] = ("probe/
         tried += ["a sum over tokens"] if term.scope == "sequence" else []
         tried += ["unmoved by masked tokens and padding"]
     return "; ".join(tried)
+
+
+def told_metrics(term: Term, total_steps: int) -> frozenset[str]:
+    """What a built-in term that the probe has found no fault with tells under `term/<name>/`, of its own and the trainer's."""
+    return RESERVED.union(_output(term, synthetic_batch(term.needs, 0, total_steps, ()))[0].metrics)
 
 
 def _probe(term: Term, batch: PackedBatch) -> bool:
@@ -174,14 +180,19 @@ def _probe_values(term: Term, batch: PackedBatch) -> None:
 
 def _value(term: Term, batch: PackedBatch) -> Tensor:
     """The sum of the term's values, in float64. Raises TermError for whatever a user's code raises."""
+    output, valid = _output(term, batch)
+    return Aggregation("sum").sum(output, valid)
+
+
+def _output(term: Term, batch: PackedBatch) -> tuple[TermOutput, PackedBatch]:
+    """What the term gives, and the tokens of the batch that count. Raises TermError for whatever a user's code raises."""
     kwargs = term.kwargs_at(batch.step, batch.total_steps)
     valid = batch.valid()
     try:
         if term.statistics:
             parts = term.statistics(valid, **kwargs)
             valid = replace(valid, statistics={name: float(p.total) / max(p.count, 1.0) for name, p in parts.items()})
-        output = term.function(batch if term.user_function else valid, **kwargs)
-        return Aggregation("sum").sum(output, valid)
+        return term.function(batch if term.user_function else valid, **kwargs), valid
     except (Exception, SystemExit) as error:
         hint = _hint(error, term.user_function, batch) if term.user_function else ""
         raise TermError(f"term {term.name!r}: {type(error).__name__}: {error}{hint}") from error

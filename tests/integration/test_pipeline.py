@@ -11,6 +11,7 @@ import pytest
 
 from services.jobs.job import Job, JobState, LogLine, StepMetrics
 from services.stack import running_stack
+from trainer.places import METRICS
 
 # Numbers that depend on nothing but the job: neither clocks nor calls.
 DETERMINISTIC = ("reward/", "term/", "loss/", "rollout/", "group/", "optim/", "cosine/", "controller/", "data/")
@@ -83,6 +84,11 @@ def test_prompts_become_harder_as_the_limit_rises(uninterrupted):
     limits = [min(8.0 * 1.1**step, 14.0) for step in range(8)]
     assert [row["data/max_difficulty"] for row in rows] == pytest.approx(limits)
     assert [row["data/eligible"] for row in rows] == [sum(value <= limit for value in sums) for limit in limits]
+
+
+def test_a_step_tells_every_metric_that_a_controller_may_watch(uninterrupted):
+    known = {f"{area}/{name}" for area, names in METRICS.items() for name in names}
+    assert {name for name in uninterrupted[1][14] if name.split("/")[0] in METRICS} == known
 
 
 def test_a_run_whose_worker_is_killed_equals_an_uninterrupted_one(client, make_job, stack, uninterrupted):
