@@ -12,6 +12,7 @@ from trainer.controller_spec import is_controller
 from trainer.controllers import Controller
 from trainer.imports import ImportPathError
 from trainer.loss_sections import TermSection
+from trainer.moving import moving_range
 from trainer.names import unknown_name
 from trainer.term import TermError, make_term
 
@@ -180,8 +181,8 @@ def _unwatched(config: JobConfig, terms: Sequence[Term]) -> list[str]:
 def _together(config: JobConfig, terms: Sequence[Term]) -> list[str]:
     """What the terms and settings of the job cannot be together."""
     problems = []
-    steps = range(0, config.optim.steps, max(1, config.optim.steps // 1000))
-    if terms and steps and all(term.weight(step, config.optim.steps) == 0 for term in terms for step in steps):
+    steps = config.optim.steps
+    if terms and steps and all(moving_range(term.weight, steps) == (0.0, 0.0) for term in terms):
         problems.append("loss.terms: every weight is 0 at every step, so nothing would be trained")
     if config.loss.combination == "pcgrad" and len(terms) < 2:
         problems.append("loss.combination: 'pcgrad' removes conflicts between terms, and there is only one; use 'sum'")

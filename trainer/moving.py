@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from trainer.controller_spec import is_controller, parse_controller
@@ -36,7 +36,8 @@ def is_moving(value: object) -> bool:
 def moving_range(moving: Moving, total_steps: int) -> tuple[float, float]:
     """The smallest and the largest value of a run: a controller's bounds, or what a schedule has at its steps.
 
-    Of a run of more than `SAMPLED_STEPS` steps as many are looked at, evenly spread, the first and the last among them.
+    Of a run of more than `SAMPLED_STEPS` steps as many are looked at: the first half of them in a row, the others evenly
+    spread up to the last step.
     Imports a user's schedule. Raises ScheduleError where one cannot be had or is not finite at one of these steps.
     """
     if isinstance(moving, Controller):
@@ -52,9 +53,12 @@ def extreme_steps(schedule: Schedule, total_steps: int) -> tuple[int, int]:
 
 
 def _sampled(schedule: Schedule, total_steps: int) -> dict[int, float]:
-    last, count = max(0, total_steps - 1), min(max(1, total_steps), SAMPLED_STEPS)
-    steps = sorted({round(place * last / max(1, count - 1)) for place in range(count)})
-    values = {step: schedule(step, max(1, total_steps)) for step in steps}
+    last, half = max(0, total_steps - 1), SAMPLED_STEPS // 2
+    steps: Collection[int] = range(last + 1)
+    if last >= SAMPLED_STEPS:
+        # Steps in a row too: even spacing alone could fall in with a cycle and see one of its values only.
+        steps = {*range(half), *(round(place * last / (half - 1)) for place in range(half))}
+    values = {step: schedule(step, max(1, total_steps)) for step in sorted(steps)}
     for step, value in values.items():
         if not math.isfinite(value):
             raise ScheduleError(f"schedule {schedule.kind!r}: it is {value!r} at step {step} of {total_steps}")

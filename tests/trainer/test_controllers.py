@@ -293,5 +293,9 @@ def test_the_range_of_what_moves():
     bump = {"schedule": "piecewise", "points": [[0, 1.0], [5, -2.0], [10, 3.0]]}
     assert moving_range(parse_moving(bump), 11) == (-2.0, 3.0)
     assert moving_range(parse_moving({"schedule": "linear", "start": 1.0, "end": 2.0}), 10**9) == (1.0, 2.0)
+    for steps in (1999, 2000, 3997, 4000, 10**6):  # even spacing alone sees every fourth step of some of these
+        for period in (2, 4, 8):
+            cycle = parse_moving({"schedule": "cyclic", "start": 0.0, "end": 1.0, "period": period})
+            assert moving_range(cycle, steps) == (0.0, 1.0)
     with pytest.raises(ScheduleError, match="it is nan at step 0 of 3"):
         moving_range(parse_moving({"schedule": "linear", "start": -1e308, "end": 1.5e308}), 3)

@@ -57,3 +57,9 @@ def test_a_run_without_a_step_tries_no_term_of_the_loss(folder):
         folder, text.replace("steps = 60", "steps = 0").replace("hold_steps = 9", "hold_stps = 9")
     ).problems
     assert "did you mean 'hold_steps'" in problem
+
+
+def test_weights_that_are_0_at_every_fourth_step_of_a_long_run_count(folder):
+    cycle = '{ schedule = "cyclic", start = 0.0, end = 1.0, period = 4 }'
+    text = GOOD.replace("steps = 60", "steps = 4000").replace("weight = 0.02", f"weight = {cycle}")
+    assert ask(folder, text.replace('type = "grpo"', f'type = "grpo"\nweight = {cycle}')).problems == []
