@@ -14,6 +14,7 @@ from trainer.imports import ImportPathError
 from trainer.loss_sections import TermSection
 from trainer.moving import moving_range
 from trainer.names import unknown_name
+from trainer.schedule_shapes import ScheduleError
 from trainer.term import TermError, make_term
 
 if TYPE_CHECKING:
@@ -138,11 +139,23 @@ def _warmup_problems(config: JobConfig) -> list[str]:
             faults.append(
                 f"term {term.name!r}: a warm-up takes numbers and schedules; controllers stand in [[loss.terms]]"
             )
+        faults += _unreadable(term, config.warmup.steps)
         if paired and section.type in IMITATE_ALL:
             faults.append(f"term {term.name!r}: {section.type!r} imitates the rejected rows too; take 'nll_chosen'")
         faults += [] if faults else [*_unfed(config, term, rollouts=False), *probe_term(term, config.warmup.steps)]
         problems += [f"warmup.terms: {fault}" for fault in faults]
     return problems
+
+
+def _unreadable(term: Term, steps: int) -> list[str]:
+    """A line for each schedule of the term that cannot be had or is not finite at some step."""
+    faults = []
+    for place, moving in term.places().items():
+        try:
+            moving_range(moving, steps)
+        except ScheduleError as error:
+            faults.append(f"term {term.name!r}: {place.removeprefix(f'terms.{term.name}.')}: {error}")
+    return faults
 
 
 def _unfed(config: JobConfig, term: Term, *, rollouts: bool = True) -> list[str]:

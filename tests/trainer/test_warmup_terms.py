@@ -57,6 +57,7 @@ def test_pairs_and_demonstrations_feed_their_terms(tmp_path):
 
 
 CONTROLLED = {"controller": "running_scale", "start": 0.1, "min": 0.01, "max": 1.0}
+TOO_LONG = {"schedule": "warmup_hold_decay", "peak": 1.0, "warmup_steps": 9, "hold_steps": 9}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,9 @@ CONTROLLED = {"controller": "running_scale", "start": 0.1, "min": 0.01, "max": 1
         (PAIR, {"type": "value"}, "which only rollouts bring"),
         (DEMONSTRATION, {"type": "dpo"}, "give rows with prompt, chosen and rejected in warmup.path"),
         (DEMONSTRATION, {"type": "kto_unpaired"}, "give rows with prompt, chosen and rejected"),
+        (DEMONSTRATION, {"type": "sft", "weight": TOO_LONG}, "weight: warmup_hold_decay: warmup_steps 9 and hold_steps 9"),
+        (DEMONSTRATION, {"type": "sft", "kwargs": {"focal": TOO_LONG}}, "kwargs.focal: warmup_hold_decay"),
+        (DEMONSTRATION, {"type": "sft", "weight": {"schedule": "no_such.fn"}}, "cannot be imported"),
         (PAIR, {"type": "dpo", "weight": CONTROLLED}, "controllers stand in [[loss.terms]]"),
         (PAIR, {"type": "forward_kl"}, "[model] teacher"),
         (DEMONSTRATION, {"type": "sft", "aggregation": "segment_mean"}, "needs segments"),
