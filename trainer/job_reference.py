@@ -93,7 +93,7 @@ def _kind(hint: Any, constraints: Any = ()) -> str:
         return f"a list of {len(inner)}: {_kind(inner[0])}"
     if hint is dict or origin is dict:
         return "a table" if not inner or inner[1] is Any else f"a table: name to {_kind(inner[1])}"
-    bounds = [words.format(getattr(c, key)) for key, words in _BOUNDS.items() for c in constraints if hasattr(c, key)]
+    bounds = [words.format(f"{getattr(c, key):,}") for key, words in _BOUNDS.items() for c in constraints if hasattr(c, key)]
     return ", ".join([_NAMES[hint], *bounds])
 
 

@@ -27,8 +27,8 @@ class TermSection(Section):
     """Its part in the sum."""
     aggregation: AggregationKind | None = None
     """What the term is divided by; each type has its own default."""
-    aggregation_constant: Annotated[float, Field(gt=0)] = 1.0
-    """Divides `sequence_sum`, and nothing else: the longest completion makes it Dr.GRPO's."""
+    aggregation_constant: Annotated[float, Field(gt=0)] | None = None
+    """Divides `sequence_sum`, and nothing else; by default 1, and `rollout.max_new_tokens` for `dr_grpo`."""
     kwargs: Arguments = Field(default_factory=dict)
     """Numbers may be schedules or controllers."""
     needs: list[str] = Field(default_factory=list)

@@ -65,14 +65,16 @@ def make_term(
     weight: float | Mapping[str, Any] | Moving = 1.0,
     kwargs: Mapping[str, Any] | None = None,
     aggregation: AggregationKind | Aggregation | None = None,
-    constant: float = 1.0,
+    constant: float | None = None,
+    longest: int = 1,
     needs: Sequence[str] = (),
     scope: Scope | None = None,
 ) -> Term:
     """A term from what a job file says: a built-in `type`, or the import `path` of a user's function.
 
-    `constant` belongs to the aggregation `sequence_sum`. `needs` and `scope` are for user functions: what they read, and what they are called with. Raises TermError, and
-    ImportPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
+    `constant` belongs to the aggregation `sequence_sum`; some built-in terms take `longest`, the tokens of the longest
+    completion, where there is none. `needs` and `scope` are for user functions: what they read, and what they are called
+    with. Raises TermError, and ImportPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
     """
     if (type is None) == (path is None):
         raise TermError(f"term {name!r}: give either a built-in type or the path of a function")
@@ -91,7 +93,9 @@ def make_term(
         name, user_function or built_in.function, parsed, leading=2 if built_in.scope == "pair" and path else 1
     )
     if not isinstance(aggregation, Aggregation):
-        aggregation = Aggregation(aggregation or built_in.aggregation, constant)
+        kind = aggregation or built_in.aggregation
+        default = float(longest) if built_in.per_longest and kind == "sequence_sum" else 1.0
+        aggregation = Aggregation(kind, default if constant is None else constant)
     kinds = [kind for kind in built_in.aggregations if kind != "segment_mean" or user_function is None]
     if aggregation.kind not in kinds:
         raise TermError(

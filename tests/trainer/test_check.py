@@ -113,6 +113,12 @@ def test_the_loss_is_told_as_a_formula_with_its_weights_and_the_probes_verdicts(
         assert part in told, told
 
 
+def test_dr_grpo_is_divided_by_the_longest_completion_that_the_job_allows():
+    terms = [{"name": "a", "type": "dr_grpo"}, {"name": "b", "type": "luspo"}]
+    told = words(describe(job(loss={"terms": terms})))
+    assert "w_a * sum(dr_grpo) / (sequences * 4) + w_b * sum(luspo) / (sequences * 1)" in told
+
+
 LINE = {"schedule": "linear", "start": 0.0, "end": 1.0}
 
 

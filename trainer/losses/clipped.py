@@ -7,7 +7,7 @@ its bounds in the direction that the advantage asks for, the gradient is 0. What
 |------------|------------|---------------|-------------------------------------------------------------------|
 | `ppo_clip` | token      | 0.2, 0.2      | tokens                                                            |
 | `grpo`     | token      | 0.2, 0.2      | tokens                                                            |
-| `dr_grpo`  | token      | 0.2, 0.2      | sequences and `aggregation_constant`                              |
+| `dr_grpo`  | token      | 0.2, 0.2      | sequences and the longest completion that the job allows          |
 | `dapo`     | token      | 0.2, 0.28     | tokens                                                            |
 | `gspo`     | sequence   | 3e-4, 4e-4    | tokens of each sequence, then sequences                           |
 | `luspo`    | sequence   | 3e-4, 4e-4    | sequences alone                                                   |
@@ -103,7 +103,7 @@ _ROLLOUT = frozenset({"inference_logprobs", "advantages"})
 TERMS: Mapping[str, BuiltInTerm] = {
     "ppo_clip": BuiltInTerm(ppo_clip, _ROLLOUT),
     "grpo": BuiltInTerm(grpo, _ROLLOUT),
-    "dr_grpo": BuiltInTerm(dr_grpo, _ROLLOUT, default_aggregation="sequence_sum"),
+    "dr_grpo": BuiltInTerm(dr_grpo, _ROLLOUT, default_aggregation="sequence_sum", per_longest=True),
     "dapo": BuiltInTerm(dapo, _ROLLOUT),
     "gspo": BuiltInTerm(gspo, _ROLLOUT, default_aggregation="sequence_mean"),
     "luspo": BuiltInTerm(luspo, _ROLLOUT, default_aggregation="sequence_sum"),

@@ -29,6 +29,8 @@ class BuiltInTerm:
     per_token: bool = True
     """Whether its values are numbers of tokens; False where each is one number of a sequence, no sum over tokens."""
     default_aggregation: AggregationKind | None = None
+    per_longest: bool = False
+    """Whether the constant of its `sequence_sum` is the longest completion of the job, unless the job says otherwise."""
     non_negative: bool = False
     """Whether its values cannot be below 0, as some controllers ask."""
     statistics: StatisticsFunction | None = None
