@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 def make_composite(config: JobConfig) -> Composite:
     """The composite of the job. Raises TermError, ImportPathError."""
     return Composite(
-        [_term(section) for section in config.loss.all_terms()], config.loss.combination, seed=config.job.seed
+        [_term(section, config) for section in config.loss.all_terms()], config.loss.combination, seed=config.job.seed
     )
 
 
 def warmup_composite(config: JobConfig) -> Composite:
     """The composite of the warm-up: its own terms, or imitation. Raises TermError, ImportPathError."""
     sections = config.warmup.terms if config.warmup else []
-    return Composite([_term(section) for section in sections] or [make_term("sft", type="sft")])
+    return Composite([_term(section, config) for section in sections] or [make_term("sft", type="sft")])
 
 
 def wanted_policy(config: JobConfig, start: Path, composite: Composite, *, reference: Path | None = None) -> Policy:
@@ -58,22 +59,27 @@ def probe_terms(config: JobConfig) -> list[str]:
 
     In a run without a step no term of `[loss]` is tried: what moves has no value then.
     """
-    from trainer.components import named_components
-    from trainer.probe import probe_term
-
-    components = named_components(config)
     problems = _warmup_problems(config)
     terms: list[Term] = []
     for section in config.loss.all_terms():
         try:
-            term = _term(section)
+            term = _term(section, config)
         except (TermError, ImportPathError, ValueError) as error:
             problems.append(f"loss.terms: {error}")
             continue
         terms.append(term)
-        found = probe_term(term, config.optim.steps, components) if config.optim.steps else []
-        problems += [f"loss.terms: {problem}" for problem in [*_unfed(config, term), *found]]
+        problems += [f"loss.terms: {problem}" for problem in [*_unfed(config, term), *_probed(config, term)]]
     return [*problems, *_together(config, terms)] or _unwatched(config, terms)
+
+
+def _probed(config: JobConfig, term: Term) -> list[str]:
+    """The first fault that the probe finds; of a function of one's own also with what samples of each domain have."""
+    from trainer.components import components_by_domain, named_components
+    from trainer.probe import probe_term
+
+    tried = [named_components(config), *(components_by_domain(config).values() if term.user_function else ())]
+    faults = (fault for names in tried for fault in probe_term(term, config.optim.steps, names))
+    return list(islice(faults, 1)) if config.optim.steps else []
 
 
 def engine_config(config: JobConfig) -> EngineConfig:
@@ -92,7 +98,7 @@ def engine_config(config: JobConfig) -> EngineConfig:
     )
 
 
-def _term(section: TermSection) -> Term:
+def _term(section: TermSection, config: JobConfig) -> Term:
     return make_term(
         section.name,
         type=section.type,
@@ -101,6 +107,7 @@ def _term(section: TermSection) -> Term:
         kwargs=section.kwargs,
         aggregation=section.aggregation,
         constant=section.aggregation_constant,
+        longest=config.rollout.max_new_tokens,
         needs=section.needs,
         scope=section.scope,
     )
@@ -126,9 +133,10 @@ def _warmup_problems(config: JobConfig) -> list[str]:
     if paired and not config.warmup.terms:
         return ["warmup.terms: the rows are pairs, and nothing says how to learn from them: add a term, such as dpo"]
     problems: list[str] = []
+    terms: list[Term] = []
     for section in config.warmup.terms:
         try:
-            term = _term(section)
+            term = _term(section, config)
         except (TermError, ImportPathError, ValueError) as error:
             problems.append(f"warmup.terms: {error}")
             continue
@@ -144,7 +152,15 @@ def _warmup_problems(config: JobConfig) -> list[str]:
             faults.append(f"term {term.name!r}: {section.type!r} imitates the rejected rows too; take 'nll_chosen'")
         faults += [] if faults else [*_unfed(config, term, rollouts=False), *probe_term(term, config.warmup.steps)]
         problems += [f"warmup.terms: {fault}" for fault in faults]
+        terms.append(term)
+    if not problems and terms and all(_never(term, config.warmup.steps) for term in terms):
+        problems.append("warmup.terms: every weight is 0 at every step, so nothing would be trained")
     return problems
+
+
+def _never(term: Term, steps: int) -> bool:
+    """Whether its weight is 0 at every step."""
+    return moving_range(term.weight, steps) == (0.0, 0.0)
 
 
 def _unreadable(term: Term, steps: int) -> list[str]:
@@ -195,7 +211,7 @@ def _together(config: JobConfig, terms: Sequence[Term]) -> list[str]:
     """What the terms and settings of the job cannot be together."""
     problems = []
     steps = config.optim.steps
-    if terms and steps and all(moving_range(term.weight, steps) == (0.0, 0.0) for term in terms):
+    if terms and steps and all(_never(term, steps) for term in terms):
         problems.append("loss.terms: every weight is 0 at every step, so nothing would be trained")
     if config.loss.combination == "pcgrad" and len(terms) < 2:
         problems.append("loss.combination: 'pcgrad' removes conflicts between terms, and there is only one; use 'sum'")

@@ -51,10 +51,19 @@ def described(config: JobConfig) -> Described:
     return found
 
 
-def named_components(config: JobConfig) -> list[str]:
-    """Every component that can be named here: those of scorers that can be had, and those that the job names."""
+def components_by_domain(config: JobConfig) -> dict[str, list[str]]:
+    """The components that samples of each domain have, as far as they are known here, by their scorers or by the job."""
     named = {*config.rewards.weighted(), *config.advantage.gates, *config.evaluation.accuracy.values()}
-    return sorted(named.union(described(config).components))
+    known = sorted(named.union(described(config).components))
+    return {
+        domain: [name for name in known if name.split("/")[0] in scorers]
+        for domain, scorers in config.rewards.scorers.items()
+    }
+
+
+def named_components(config: JobConfig) -> list[str]:
+    """Those of all domains."""
+    return sorted({name for names in components_by_domain(config).values() for name in names})
 
 
 def _describe(name: str, path: str, found: Described) -> None:

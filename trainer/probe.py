@@ -206,7 +206,8 @@ def _hint(error: BaseException, function: LossFunction, batch: PackedBatch) -> s
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     where = f"; in {Path(str(file)).name}, line {lines[-1]}" if lines else ""
     if isinstance(error, KeyError):
-        return f"; of the job's components, {unknown_name(error.args[0], sorted(batch.components[0]))}{where}"
+        known = unknown_name(error.args[0], sorted(batch.components[0]))
+        return f"; of the components of a domain's samples, {known}; rewards.get(...) is None where there is none{where}"
     if isinstance(error, AttributeError) and isinstance(error.obj, LossInputs):
         return f"; {unknown_name(error.name, [field.name for field in fields(LossInputs)])}{where}"
     none = "; ref_logprobs, entropy and the like are None unless the term asks for them with needs = [...]"

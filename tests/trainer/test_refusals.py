@@ -21,18 +21,21 @@ def test_a_bad_job_is_refused_with_its_mend(folder, job):
     assert answer.refuses(job), answer.problems
 
 
-def test_a_loss_may_read_any_component_of_the_jobs_scorers(folder, tmp_path, monkeypatch):
+def test_a_loss_may_read_any_component_that_the_samples_of_every_domain_have(folder, tmp_path, monkeypatch):
     (tmp_path / "reads_components.py").write_text(
         "from trainer.losses.contract import LossOutputs\n"
-        "def loss(inputs, name='code/compiles'):\n"
-        "    score = inputs.named_advantages[name] + inputs.rewards['math/format']\n"
+        "def loss(inputs, name='code/compiles', get=True):\n"
+        "    score = inputs.rewards.get(name, 1.0) if get else inputs.rewards[name]\n"
         "    return LossOutputs(-(score * inputs.trainer_logprobs)[inputs.loss_mask].sum())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     path = 'path = "reads_components.loss"'
     assert ask(folder, GOOD.replace('type = "grpo"', path)).problems == []
-    (problem,) = ask(folder, GOOD.replace('type = "grpo"', path + '\nkwargs = { name = "code/compile" }')).problems
-    assert "of the job's components, unknown name 'code/compile'; did you mean 'code/compiles'" in problem
+    for name, said in {"code/compile": "'code/compile'", "code/compiles": "known: math/correctness, "}.items():
+        arguments = f'\nkwargs = {{ name = "{name}", get = false }}'
+        (problem,) = ask(folder, GOOD.replace('type = "grpo"', path + arguments)).problems
+        assert "of the components of a domain's samples, unknown name" in problem and said in problem
+        assert "rewards.get(...) is None" in problem
 
 
 def test_a_value_head_may_learn_returns_that_a_loss_makes_from_advantages_too(folder, tmp_path, monkeypatch):

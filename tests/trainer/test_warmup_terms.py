@@ -84,6 +84,13 @@ def test_what_a_warm_up_cannot_feed_is_refused(tmp_path, row, term, said):
     assert said in " ".join(problems)
 
 
+def test_a_warm_up_without_a_weight_is_refused(tmp_path):
+    terms = [{"name": name, "type": "sft", "weight": 0.0} for name in "st"]
+    assert "every weight is 0 at every step" in probe_terms(job(written(tmp_path, DEMONSTRATION), terms))[0]
+    terms[0]["weight"] = {"schedule": "linear", "start": 0.0, "end": 1.0}
+    assert probe_terms(job(written(tmp_path, DEMONSTRATION), terms)) == []
+
+
 def test_names_of_warm_up_terms_are_unique(tmp_path):
     with pytest.raises(JobFileError, match="'s' is used twice"):
         job(written(tmp_path, PAIR), [{"name": "s", "type": "sft"}] * 2)
@@ -105,4 +112,4 @@ def test_the_reference_is_the_model_that_training_begins_with_and_stays_so():
     torch.optim.SGD(policy.parameters(), lr=0.1).step()
     second = policy(batch, frozenset({"ref_logprobs"}))
     assert torch.equal(second["ref_logprobs"], first["ref_logprobs"])
-    assert not math.isclose(float(second["trainer_logprobs"].sum()), float(first["trainer_logprobs"].sum()))
+    assert not math.isclose(second["trainer_logprobs"].sum().item(), first["trainer_logprobs"].sum().item())

@@ -33,8 +33,10 @@ def describe(config: JobConfig) -> str:
     from trainer.components import described, named_components
     from trainer.probe import verdict
 
+    components = named_components(config)
+
     def told(name: str, written: Sequence[TermSection], terms: Sequence[Term], steps: int) -> list[str]:
-        probed = [verdict(term, steps, named_components(config)) for term in terms]
+        probed = [verdict(term, steps, components) for term in terms]
         return loss_lines(name, written, terms, probed, steps)
 
     rollout, steps = config.rollout, config.optim.steps
