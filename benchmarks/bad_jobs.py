@@ -214,6 +214,8 @@ WEIGHTS = (
     _weight("gradnorm of one term", '{ controller = "gradnorm", ' + BOUNDS + " }", "terms.kl.weight: gradnorm", "give it to two terms or more"),
     _grpo("a balance of terms for a bound", 'kwargs = { eps_low = { controller = "running_scale", ' + BOUNDS + " } }", "terms.policy.kwargs.eps_low", "only be the weight of a term"),
     _in("optim", "a controller for the learning rate", 'learning_rate = { controller = "threshold", high = 1.0, metric = "reward/total", ' + BOUNDS + " }", "optim.learning_rate", "learning_rate_factor"),
+    _in("optim", "a learning rate of 0", "learning_rate = 0.0", "optim.learning_rate", "nothing would be trained"),
+    _in("data", "no prompt that is easy enough", 'max_difficulty = { schedule = "linear", start = 0.05, end = 1.0 }', "data.max_difficulty", "the easiest prompt has a difficulty of 0.1"),
     _in("optim", "a negative learning rate", "learning_rate = -1e-3", "optim.learning_rate", "0 or more"),
 )
 
@@ -255,6 +257,8 @@ SECTIONS = (
     _job("no term", "loss: no terms", "add [[loss.terms]] tables", (f"[[loss.terms]]\n{POLICY}\n{KL_TERM}", "")),
     _in("loss", "terms and prime-rl's form", 'path = "a.b"', "loss: give either terms or path", "and not both"),
     _in("optim", "a text for a number", 'steps = "60"', "optim.steps", "valid integer (got '60')"),
+    _in("optim", "more steps than can be", f"steps = {10**26}", "optim.steps", "less than or equal to 1000000000"),
+    _job("a stage that is no number", "deepspeed.zero_stage", "must be 0, 1, 2 or 3", ("[loss]\n", "[deepspeed]\nzero_stage = true\n[loss]\n")),
     _in("optim", "a beta that forgets nothing", "betas = [0.9, 1.0]", "optim.betas[1]", "less than 1"),
     _in("rollout", "no sample", "samples_per_prompt = 0", "rollout.samples_per_prompt", "greater than or equal to 1"),
     _in("rollout", "no temperature", "temperature = nan", "rollout.temperature", "finite number"),

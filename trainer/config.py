@@ -117,6 +117,8 @@ def read_job(path: Path) -> JobConfig:
         raise JobFileError([f"{path}: is not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as error:
         raise JobFileError([f"{path}: is not TOML: {error}"]) from None
+    except RecursionError:
+        raise JobFileError([f"{path}: its tables or lists are nested too deeply"]) from None
     return parse_job(tree, path.resolve().parent)
 
 
@@ -124,7 +126,7 @@ def job_from_json(text: str) -> JobConfig:
     """A job as it travels. Raises JobFileError."""
     try:
         tree = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise JobFileError([f"the job is not JSON: {error}"]) from None
     if not isinstance(tree, dict):
         raise JobFileError([f"the job is a JSON {type(tree).__name__}, not an object"])

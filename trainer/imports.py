@@ -17,7 +17,7 @@ def load_function(path: str) -> Callable[..., Any]:
     """The callable at `package.module.function`. Imports its module. Raises ImportPathError."""
     module_name, _, name = path.rpartition(".")
     if not module_name or not name.isidentifier():
-        raise ImportPathError(f"path {path!r}: must be package.module.function")
+        raise ImportPathError(f"path {path!r}: must be package.module.function, with dots between")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module raises while it is imported

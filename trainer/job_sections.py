@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from services.addresses import PORTS
 from trainer.combination import Combination, CombinationKind
@@ -179,7 +179,7 @@ class AdvantageSection(Section):
 class OptimSection(Section):
     """`[optim]`: AdamW, one step for each batch of rollouts."""
 
-    steps: int = Field(ge=0)
+    steps: int = Field(ge=0, le=10**9)
     """Optimizer steps of reinforcement learning; 0 is a warm-up alone."""
     learning_rate: Scheduled
     """Of AdamW."""
@@ -195,10 +195,17 @@ class OptimSection(Section):
     """Sequences in one forward pass of one rank; changes memory and speed, never the gradient."""
 
 
+def _check_whole(value: Any) -> Any:
+    """Literal alone takes `true` for 1."""
+    if type(value) is not int:
+        raise ValueError("must be 0, 1, 2 or 3")
+    return value
+
+
 class DeepSpeedSection(Section):
     """`[deepspeed]`: how the trainer is spread and how exactly it computes."""
 
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_check_whole)] = 0
     """What the processes share out: nothing, optimizer states, gradients too, parameters too."""
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the parameters in forward and backward passes."""

@@ -123,12 +123,14 @@ def _schedule_problems(config: JobConfig) -> list[str]:
     problems = []
     for place, value in config.places().items():
         try:
-            lowest, _ = _range(config, value)
+            lowest, highest = _range(config, value)
         except ScheduleError as error:
             problems.append(f"{place}: {error}")
             continue
         if place.startswith("optim.") and lowest < 0:
             problems.append(f"{place}: it falls to {lowest:g}; a learning rate is 0 or more")
+        elif place.startswith("optim.") and highest == 0 and config.optim.steps:
+            problems.append(f"{place}: it is 0 at every step, so nothing would be trained")
     return problems
 
 

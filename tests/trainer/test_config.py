@@ -140,7 +140,7 @@ def test_every_problem_is_told_at_once():
     assert len(refusal.value.problems) == 2
 
 
-@pytest.mark.parametrize(("content", "part"), [(b"[job\n", "TOML"), (b"\xff\xfe", "UTF-8"), (None, "cannot be read")])
+@pytest.mark.parametrize(("content", "part"), [(b"[job\n", "TOML"), (b"a = " + b"[" * 9000, "nested too deeply"), (b"\xff\xfe", "UTF-8"), (None, "cannot be read")])
 def test_files_that_are_no_job(tmp_path, content, part):
     path = tmp_path / "job.toml"
     if content is not None:

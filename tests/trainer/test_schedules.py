@@ -208,7 +208,7 @@ def test_parsing_imports_nothing(tmp_path, monkeypatch):
     (tmp_path / "loud_schedules.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     schedule = parse_schedule({"schedule": "loud_schedules.curve"})
-    with pytest.raises(ScheduleError, match="loud_schedules cannot be imported: RuntimeError: imported; its folder"):
+    with pytest.raises(ScheduleError, match=r"loud_schedules cannot be imported: RuntimeError: imported$"):
         schedule(0, 1)
 
 

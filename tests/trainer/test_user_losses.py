@@ -123,6 +123,12 @@ def test_a_sequence_without_tokens_that_count_is_not_shown():
     assert (output.metrics["m"].total.item(), output.metrics["m"].count) == (2.0, 1.0)
 
 
+def test_a_metric_that_is_no_number_is_named():
+    function = per_scope(lambda inputs: LossOutputs(inputs.trainer_logprobs.sum(), {"why": "clipped"}), "sequence")
+    with pytest.raises(LossContractError, match="metric 'why' is str; return numbers or tensors of them"):
+        function(batch_of_two())
+
+
 def test_a_metric_of_no_tokens_is_left_out_of_its_mean():
     def of_the_good(inputs):
         good = inputs.trainer_logprobs.detach()[inputs.advantages > 0]

@@ -79,13 +79,22 @@ def per_scope(function: LossFunction, scope: Scope) -> TermFunction:
             outputs = function(*arguments, **kwargs)
             sums.append(checked_loss(outputs).to(zero))
             for name, value in (outputs.metrics or {}).items():
-                numbers = torch.as_tensor(value).detach().double()
+                numbers = _numbers(name, value)
                 if numbers.numel():
                     seen = metrics.get(name, MetricSum(torch.zeros_like(numbers.mean()), 0.0))
                     metrics[name] = MetricSum(seen.total + numbers.mean(), seen.count + 1.0)
         return TermOutput(torch.stack(sums) if sums else zero.expand(0), per=scope, metrics=metrics)
 
     return term
+
+
+def _numbers(name: str, value: Any) -> Tensor:
+    import torch
+
+    try:
+        return torch.as_tensor(value).detach().double()
+    except (TypeError, ValueError, RuntimeError):
+        raise LossContractError(f"metric {name!r} is {type(value).__name__}; return numbers or tensors of them") from None
 
 
 def _arguments(batch: PackedBatch, scope: Scope) -> list[tuple[Any, ...] | None]:
