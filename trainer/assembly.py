@@ -124,12 +124,12 @@ FROM_PAIRS = frozenset({"chosen", "rejected", "rewards", "group_index", "group_t
 
 
 def _warmup_problems(config: JobConfig) -> list[str]:
-    from trainer.data import Comparison, read_supervised
+    from trainer.data import holds_comparisons
     from trainer.probe import probe_term
 
     if config.warmup is None:
         return []
-    paired = isinstance(read_supervised(Path(config.warmup.path))[0], Comparison)
+    paired = holds_comparisons(Path(config.warmup.path))
     if paired and not config.warmup.terms:
         return ["warmup.terms: the rows are pairs, and nothing says how to learn from them: add a term, such as dpo"]
     problems: list[str] = []

@@ -7,6 +7,7 @@ have drawn, and there is no state to keep.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,10 +79,16 @@ def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
     return prompts
 
 
+def holds_comparisons(path: Path) -> bool:
+    """Whether a file for supervised steps is one of comparisons, as its first row says. Raises DataError."""
+    _, first = next(_rows(path))
+    return "completion" not in first and ("chosen" in first or "rejected" in first)
+
+
 def read_supervised(path: Path) -> list[Demonstration] | list[Comparison]:
-    """Every row of a file of demonstrations, or of one of comparisons: the first row says which. Raises DataError."""
+    """Every row of a file of demonstrations, or of one of comparisons. Raises DataError."""
     rows = list(_rows(path))
-    if "completion" not in rows[0][1] and ("chosen" in rows[0][1] or "rejected" in rows[0][1]):
+    if holds_comparisons(path):
         return [
             Comparison(*(_text(row, field, where) for field in ("prompt", "chosen", "rejected"))) for where, row in rows
         ]
@@ -132,8 +139,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         empty = False
         where = f"{path}, line {number}"
         try:
-            row = json.loads(line, parse_constant=_refuse_constant)
-            json.dumps(row, ensure_ascii=False).encode()
+            row = _JSON.decode(line)
+            if _MAY_BE_SURROGATE.search(line):
+                json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise DataError(f"{where}: holds a lone surrogate (half of a \\ud83d\\ude00), which is no text") from None
         except (ValueError, RecursionError) as error:  # ValueError too: a number of thousands of digits
@@ -148,6 +156,10 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _refuse_constant(name: str) -> None:
     """For what Python's JSON has beyond JSON: a scorer would refuse it, and the reward would be missing at every step."""
     raise ValueError(f"{name} is no number of JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+_MAY_BE_SURROGATE = re.compile(r"\\u[dD]")
 
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainer.cli.formula import joined, loss_lines, rate_lines, reward_lines
 from trainer.cli.job_file import read_checked_job
-from trainer.cli.jobs import print_problems
+from trainer.cli.problems import print_problems
 from trainer.config import JobConfig, JobFileError
 
 if TYPE_CHECKING:

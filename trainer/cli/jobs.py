@@ -8,16 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from services.client.channel import ServiceError
 from services.client.jobs import JobsClient
 from services.jobs.job import Job, JobState, LogLine, StepMetrics
 from trainer.cli.job_file import read_checked_job
+from trainer.cli.problems import err, print_problem, print_problems
 from trainer.cli.services import NotRunningError, jobs_address
 from trainer.config import JobFileError, job_to_json
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 STATE_STYLES = {
     JobState.QUEUED: "yellow",
@@ -94,7 +95,7 @@ def state_line(job: Job) -> str:
     text = f"{job.id} [{STATE_STYLES[job.state]}]{job.state.value.lower()}[/]"
     if job.attempts > 1:
         text += f", attempt {job.attempts}"
-    return f"{text}: {_plain(job.message)}" if job.message else text
+    return f"{text}: {escape(job.message)}" if job.message else text
 
 
 def metrics_line(metrics: StepMetrics) -> str:
@@ -108,25 +109,15 @@ def metrics_line(metrics: StepMetrics) -> str:
     return f"step {metrics.step:>5}  " + "  ".join(parts)
 
 
-def print_problems(error: JobFileError) -> None:
-    """Every problem of a job file, a line each."""
-    for problem in error.problems:
-        err.print(f"[red]error:[/] {_plain(problem)}")
-
-
 def _ask(address: str | None, state_dir: Path, question: Callable[[JobsClient], int]) -> int:
     try:
         with JobsClient(address or jobs_address(state_dir), patience_seconds=5.0) as client:
             return question(client)
     except (NotRunningError, ServiceError) as error:
-        err.print(f"[red]error:[/] {_plain(str(error))}")
+        print_problem(error)
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def print_jobs(jobs: list[Job]) -> None:

@@ -24,7 +24,8 @@ from services.jobs.job import Job, JobState, StepMetrics
 from services.stack import RunningStack, Stack, StackError, running_stack
 from trainer.cli.display import Display, print_summary
 from trainer.cli.job_file import read_checked_job
-from trainer.cli.jobs import print_problems, state_line
+from trainer.cli.jobs import state_line
+from trainer.cli.problems import print_problems
 from trainer.cli.services import only, services_with
 from trainer.config import JobConfig, JobFileError, job_to_json
 
