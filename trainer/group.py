@@ -64,15 +64,18 @@ class RankGroup:
 def join_group(environment: Mapping[str, str] = os.environ) -> RankGroup:
     """Joins the ranks named by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; with none of them set, a group of one.
 
-    LOCAL_RANK picks the GPU where there is one. Raises ValueError where only some of the variables are set.
+    LOCAL_RANK picks the GPU where there is one; LOCAL_WORLD_SIZE is how many ranks this machine has, all unless it is set.
+    Raises ValueError where only some of the variables are set.
     """
     unset = [name for name in VARIABLES if not environment.get(name)]
     if unset and len(unset) < len(VARIABLES):
         raise ValueError(f"{unset[0]} is not set; ranks need all of {', '.join(VARIABLES)}, a single process none")
     rank, world_size = (0, 1) if unset else (int(environment["RANK"]), int(environment["WORLD_SIZE"]))
     local_rank = int(environment.get("LOCAL_RANK", rank))
-    # DeepSpeed reads it from the environment and has no other way to be told.
+    # DeepSpeed reads these from the environment and has no other way to be told. Without the second it asks numactl, and
+    # fails where a folder of PATH is closed to the user.
     os.environ["LOCAL_RANK"] = str(local_rank)
+    os.environ["LOCAL_SIZE"] = environment.get("LOCAL_WORLD_SIZE", str(world_size))
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", local_rank)

@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("engine_worker.py")
 
 
-def _environment(rank, world_size, port):
+def _environment(rank, world_size, port, closed):
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PATH"] = f"{closed}{os.pathsep}{environment['PATH']}"
     if world_size == 1:
         return environment
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -56,25 +57,33 @@ TWO_RANKS = (
 
 
 @pytest.fixture(scope="session")
-def one_rank():
-    """What one rank found: `[({case: result}, standard error)]`."""
-    return _run(1, ONE_RANK)
+def closed(tmp_path_factory):
+    """A folder whose `numactl` may not be run, as in a folder of PATH that is another user's."""
+    folder = tmp_path_factory.mktemp("closed")
+    (folder / "numactl").touch(mode=0o644)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def two_ranks():
+def one_rank(closed):
+    """What one rank found: `[({case: result}, standard error)]`."""
+    return _run(1, ONE_RANK, closed)
+
+
+@pytest.fixture(scope="session")
+def two_ranks(closed):
     """What each of two ranks found: `[({case: result}, standard error)]`."""
-    return _run(2, TWO_RANKS)
+    return _run(2, TWO_RANKS, closed)
 
 
-def _run(world_size, cases):
+def _run(world_size, cases, closed):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ranks = [
         subprocess.Popen(
             [sys.executable, str(WORKER), *cases],
-            env=_environment(rank, world_size, port),
+            env=_environment(rank, world_size, port, closed),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
