@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from trainer import controller_rules as rules
+from trainer.finite import is_finite_number
 from trainer.names import unknown_name
 
 
@@ -129,7 +129,7 @@ def _check_value(kind: str, key: str, value: Any) -> None:
         if not isinstance(value, str) or "/" not in value:
             raise ControllerError(f"{kind}: metric must be a name such as 'term/kl/k1', not {value!r}")
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+    if not is_finite_number(value):
         raise ControllerError(f"{kind}: {key} must be a finite number, not {value!r}")
     if key in (*ANY_SIZE, "start", "min", "max"):
         if key == "alpha" and not 0 <= value <= 10:

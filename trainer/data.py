@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from trainer.finite import is_finite_number
 
 Row = TypeVar("Row")
 
@@ -82,13 +83,13 @@ def read_prompts(path: Path, domains: Sequence[str]) -> list[Prompt]:
 def holds_comparisons(path: Path) -> bool:
     """Whether a file for supervised steps is one of comparisons, as its first row says. Raises DataError."""
     _, first = next(_rows(path))
-    return "completion" not in first and ("chosen" in first or "rejected" in first)
+    return _is_comparison(first)
 
 
 def read_supervised(path: Path) -> list[Demonstration] | list[Comparison]:
     """Every row of a file of demonstrations, or of one of comparisons. Raises DataError."""
     rows = list(_rows(path))
-    if holds_comparisons(path):
+    if _is_comparison(rows[0][1]):
         return [
             Comparison(*(_text(row, field, where) for field in ("prompt", "chosen", "rejected"))) for where, row in rows
         ]
@@ -122,6 +123,10 @@ def draw(rows: Sequence[Row], seed: int, step: int, count: int) -> list[Row]:
         permutation = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(size)
         picked.extend(rows[i] for i in permutation[offset : offset + count - len(picked)])
     return picked
+
+
+def _is_comparison(row: dict[str, Any]) -> bool:
+    return "completion" not in row and ("chosen" in row or "rejected" in row)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -174,7 +179,7 @@ def _number(row: dict[str, Any], field: str, where: str) -> float | None:
     value = row.get(field)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+    if not is_finite_number(value):
         raise DataError(f"{where}: field {field!r} is {value!r:.40}; it must be a finite number")
     return float(value)
 

@@ -6,13 +6,13 @@ A place is named by where it is: `terms.kl.weight`, `terms.dpo.kwargs.beta`, `re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
 from trainer.controller_spec import ControllerError, ControllerSpec, check_places, is_controller, parse_controller
+from trainer.finite import is_finite_number
 from trainer.moving import is_moving, parse_moving
 from trainer.names import unknown_name
 from trainer.schedules import parse_schedule
@@ -32,8 +32,7 @@ METRIC_AREAS = ("term", "reward", *METRICS, "cosine", "domain")
 
 def _check_kind(value: Any) -> Any:
     """Refuses what is neither, in one line: pydantic would tell what it lacks to be the one, and what to be the other."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number and not isinstance(value, dict):
+    if not is_finite_number(value) and not isinstance(value, dict):
         raise ValueError('must be a finite number or a table such as { schedule = "linear", start = 1.0, end = 0.1 }')
     return value
 

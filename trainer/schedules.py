@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import numbers
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from trainer.finite import is_finite_number
 from trainer.imports import ImportPathError, load_function
 from trainer.names import unknown_name
 from trainer.schedule_shapes import SHAPES, ScheduleError
@@ -48,7 +47,7 @@ class Schedule:
             value = function(step, total_steps, **self.parameters)
         except Exception as error:  # whatever a user's code raises
             raise ScheduleError(f"schedule {self.kind!r}: {type(error).__name__}: {error}, at step {step}") from error
-        if not _is_number(value):
+        if not is_finite_number(value):
             raise ScheduleError(
                 f"schedule {self.kind!r}: it returned {value!r} at step {step} of {total_steps}; return a finite number"
             )
@@ -63,7 +62,7 @@ def parse_schedule(value: float | Mapping[str, Any] | Schedule) -> Schedule:
     """
     if isinstance(value, Schedule):
         return value
-    if _is_number(value):
+    if is_finite_number(value):
         return Schedule("constant", MappingProxyType({"value": float(value)}))  # pyright: ignore[reportArgumentType]
     if not isinstance(value, Mapping):
         raise ScheduleError(f"a schedule is a finite number or a table with the key 'schedule', not {value!r}")
@@ -130,7 +129,7 @@ def _check_value(kind: str, key: str, value: Any) -> None:
             raise ScheduleError(f"{kind}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
     elif key in ("phases", "points"):
         _check_pairs(kind, key, value)
-    elif not _is_number(value):
+    elif not is_finite_number(value):
         raise ScheduleError(f"{kind}: {key} must be a finite number, not {value!r}")
     elif key == "power" and value <= 0:
         raise ScheduleError(f"{kind}: power must be above 0, not {value!r}; 1 is a straight line")
@@ -139,7 +138,7 @@ def _check_value(kind: str, key: str, value: Any) -> None:
 def _check_pairs(kind: str, key: str, pairs: Any) -> None:
     is_list = isinstance(pairs, (list, tuple)) and len(pairs) > 0
     if not is_list or not all(
-        isinstance(p, (list, tuple)) and len(p) == 2 and all(_is_number(x) for x in p) for p in pairs
+        isinstance(p, (list, tuple)) and len(p) == 2 and all(is_finite_number(x) for x in p) for p in pairs
     ):
         raise ScheduleError(f"{kind}: {key} must be a list of pairs of finite numbers, not {pairs!r}")
     places = [place for place, _ in pairs]
@@ -147,9 +146,3 @@ def _check_pairs(kind: str, key: str, pairs: Any) -> None:
         raise ScheduleError(f"{kind}: the first numbers of {key} must be 0 or more and grow, not {places!r}")
     if key == "phases" and places[-1] != 1:
         raise ScheduleError(f"phases: the last fraction must be 1.0, not {places[-1]!r}: it says where the run ends")
-
-
-def _is_number(value: object) -> bool:
-    # NumPy's numbers are real numbers too, but not floats. An int can be larger than any float.
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and bool(-sys.float_info.max <= value <= sys.float_info.max)  # pyright: ignore[reportOperatorIssue]

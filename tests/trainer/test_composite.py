@@ -148,6 +148,7 @@ def test_a_users_function_that_fails_in_a_run_is_named_with_the_line():
         ({"type": "gpro"}, "or 'grpo'"),
         ({"type": "grpo", "kwargs": {"clip_eps": 0.2}}, r"kwargs: unknown name 'clip_eps'.*known: eps_low, eps_high"),
         ({"type": "grpo", "kwargs": {"eps_low": "0.2"}}, "eps_low must be a number or a schedule, not '0.2'"),
+        ({"type": "ppo_clip", "kwargs": {"dual_clip": 10**400}}, "dual_clip must be a number or a schedule"),
         ({"type": "ppo_clip", "kwargs": {"dual_clip": True}}, "dual_clip must be a number or a schedule, not True"),
         ({"type": "entropy", "kwargs": {"beta": 1}}, "known: none"),
         ({"type": "grpo", "weight": {"schedule": "linear", "start": 0}}, "'end' is missing"),

@@ -11,6 +11,8 @@ import pytest
 from trainer.config import JobFileError, job_from_json, job_to_json, parse_job, read_job
 from trainer.reward_weights import RewardWeights
 
+HUGE = 10**400
+
 GOOD = """
 [job]
 name = "demo"
@@ -94,6 +96,16 @@ def test_prime_rl_form_is_a_composite_of_one_term():
         (("rollout", "samples_per_prompt"), 0, ["rollout.samples_per_prompt", "greater than or equal to 1"]),
         (("rollout", "max_new_tokens"), -5, ["rollout.max_new_tokens", "-5"]),
         (("rollout", "temperature"), float("nan"), ["rollout.temperature", "finite"]),
+        # Whole numbers that no float can hold; TOML can write them.
+        pytest.param(("rollout", "temperature"), HUGE, ["rollout.temperature", "valid number"], id="huge temperature"),
+        pytest.param(("optim", "learning_rate"), HUGE, ["optim.learning_rate", "finite number"], id="huge rate"),
+        pytest.param(("loss", "terms", 1, "weight"), -HUGE, ["loss.terms[1].weight", "finite number"], id="huge weight"),
+        pytest.param(
+            ("loss", "terms", 1, "weight"),
+            {"schedule": "linear", "start": 0, "end": HUGE},
+            ["loss.terms[1].weight", "end must be a finite number"],
+            id="huge end",
+        ),
         (("rollout", "top_p"), 1.5, ["rollout.top_p", "1.5"]),
         (("rollout", "timeout_seconds"), -1.0, ["rollout.timeout_seconds", "-1.0"]),
         (("loss", "terms", 0, "type"), "gpro", ["loss.terms[0]", "'gpro'", "or 'grpo'"]),

@@ -1,0 +1,13 @@
+"""What counts as a number in a job file, a data set, or what a user's schedule returns."""
+
+from __future__ import annotations
+
+import numbers
+import sys
+from typing import TypeGuard
+
+
+def is_finite_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite real number, NumPy's included, and no bool. An int can be larger than any float: such is none."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and bool(-sys.float_info.max <= value <= sys.float_info.max)  # pyright: ignore[reportOperatorIssue]
