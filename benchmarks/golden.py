@@ -132,7 +132,8 @@ def golden(path: Path) -> Figure:
 def differences(row: Row) -> tuple[float, float] | None:
     """The worst difference of the loss and of the gradient from a row's, over the recipes of its loss; None without one.
 
-    None also for an aggregation that is not known. A number that is not finite where the row's is, or the other way round, is infinitely far off.
+    None also for an aggregation that is not known. A number that is not finite where the row's is, or the other way round,
+    is infinitely far off.
     """
     name = row["loss"]
     found, expected = [], None

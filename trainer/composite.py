@@ -154,7 +154,8 @@ class Composite:
         total_steps: int,
         statistics: Statistics | None = None,
     ) -> CompositeOutput:
-        """The micro-batch's share of L, and what each term gave.
+        """The micro-batch's share of L, and what each term gave: the plain definition, to which `gradients`, by which the
+        engine trains, is held.
 
         A term of weight 0 is computed, for its metrics, but takes no part in the loss or its gradient. Raises
         NotFiniteLossError where the value of a term that takes part is NaN or infinite.

@@ -226,6 +226,6 @@ class CheckpointSection(Section):
     """`[checkpoint]`: how often, and how many are kept."""
 
     every_steps: Positive = 20
-    """Optimizer steps between two checkpoints; the last step has one too."""
+    """Optimizer steps between two checkpoints; the last step of reinforcement learning has one too."""
     keep: Positive = 2
     """The newest ones that stay on disk."""

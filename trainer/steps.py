@@ -47,8 +47,9 @@ def make_step(
 ) -> Step:
     """Samples for every completion that has its rewards. A completion without tokens teaches nothing and is left out.
 
-    policy_version: that of the trainer, from which staleness is counted. segmenter: says where segments end. The rest is for `compute_advantages`; weights are
-    those of this step.
+    policy_version: that of the trainer, from which staleness is counted. segmenter: says where segments end. The rest is
+    for `compute_advantages`; weights are those of this step.
+
     Raises MissingRewardError, and ValueError where no completion has any of the weighted components.
     """
     combination = combination or Combination()

@@ -74,7 +74,8 @@ def make_term(
 
     `constant` belongs to the aggregation `sequence_sum`; some built-in terms take `longest`, the tokens of the longest
     completion, where there is none. `needs` and `scope` are for user functions: what they read, and what they are called
-    with. Raises TermError, and ImportPathError for a path that leads nowhere; whether the term trains anything is for `trainer.probe` to say.
+    with. Raises TermError, and ImportPathError for a path that leads nowhere; whether the term trains anything is for
+    `trainer.probe` to say.
     """
     if (type is None) == (path is None):
         raise TermError(f"term {name!r}: give either a built-in type or the path of a function")

@@ -3,8 +3,8 @@
     python -m examples.quickstart.make --out examples/quickstart/data --seed 0
 
 writes `model/` (loads with `AutoModelForCausalLM` and `AutoTokenizer`), `warmup.jsonl`, `pairs.jsonl` (for other
-jobs than the quickstart), `train.jsonl` and `heldout.jsonl`. Two domains: `math` (a two-digit number plus or minus a small one) and `code` (one-line Python
-functions described in words). The same seed makes the same bytes.
+jobs than the quickstart), `train.jsonl` and `heldout.jsonl`. Two domains: `math` (a two-digit number plus or minus a
+small one) and `code` (one-line Python functions described in words). The same seed makes the same bytes.
 
 **The warm-up corpus is noisy on purpose, as real corpora are.** Where a problem tempts a beginner, `MISTAKE_RATE` of
 its completions hold the beginner's mistake: a carry or borrow is forgotten, brackets are left out, `min` and `max` are

@@ -36,7 +36,10 @@ class Collector:
 
 
 def collect(collector: Collector, request: CollectionRequest, ticket: str) -> None:
-    """One delivery of a request, with the message's ticket (`Leases.stand_by`). Returns when its message may be acknowledged; raises while Redis is away for long."""
+    """One delivery of a request, with the message's ticket (`Leases.stand_by`).
+
+    Returns when its message may be acknowledged; raises while Redis is away for long.
+    """
     key = f"collect:{request.key}"
     with collector.leases.hold(key) as lease:
         if collector.collections.delivered(request.key):

@@ -60,7 +60,10 @@ class Ending:
 
 
 def train(worker: TrainingWorker, job_id: str, ticket: str) -> None:
-    """One delivery of a job, with the message's ticket (`Leases.stand_by`). Returns when its message may be acknowledged; raises while Redis is away for long."""
+    """One delivery of a job, with the message's ticket (`Leases.stand_by`).
+
+    Returns when its message may be acknowledged; raises while Redis is away for long.
+    """
     key = f"job:{job_id}"
     with worker.leases.hold(key) as lease:
         if lease is None:

@@ -111,7 +111,7 @@ def check(job: JobFile) -> None:
     Looks at the file, the model's folder, the data sets and the loss terms: each term is tried on synthetic tensors,
     and refused where it has no gradient.
     """
-    # Most of the wait is torch's import, and a fifth of that the collector, which finds nothing in so short a life.
+    # Most of the wait is torch's import, and a quarter of that the collector, which finds nothing in so short a life.
     gc.disable()
     from trainer.cli.check import check
 
