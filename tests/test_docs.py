@@ -83,6 +83,19 @@ def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
     check_job(config)
 
 
+def test_keys_that_messages_tell_to_set_are_keys_of_the_job_file():
+    """Messages of the trainer's own source: `[table] key`, with its value or without."""
+    found = {
+        (path.name, table, key)
+        for path in (ROOT / "trainer").glob("**/*.py")
+        for table, key in re.findall(r"\[(\w+)\] ([a-z_]+)(?: = | to |\")", path.read_text())
+        if table in JobConfig.model_fields
+    }
+    assert len(found) >= 8
+    keys = set(re.findall(r"^\| `(\w+)` \|", page(), re.MULTILINE))
+    assert sorted((name, table, key) for name, table, key in found if key not in keys) == []
+
+
 def test_the_page_of_the_job_file_is_what_its_types_say():
     assert (ROOT / "docs" / "job.md").read_text() == page()
 
