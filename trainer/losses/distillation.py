@@ -12,7 +12,7 @@ from typing import Literal
 
 from trainer.losses.contract import TermOutput, means
 from trainer.losses.packed import PackedBatch
-from trainer.losses.ratio import check_positive, floored, log_difference
+from trainer.losses.ratio import check_positive, log_difference, on_policy_ratio
 from trainer.losses.term import BuiltInTerm
 
 
@@ -40,10 +40,8 @@ def distill(
     logprobs = batch.trainer_logprobs
     ratio = log_difference(logprobs.detach(), behaviour).exp()
     advantages = log_difference(teacher, logprobs.detach() if student == "current" else behaviour)
-    # Of value 1, with the gradient of the log-probability.
-    live = (floored(logprobs) - floored(logprobs.detach())).exp()
     metrics = means(advantage=advantages, ratio=ratio, cut_fraction=(ratio > ratio_max).to(ratio.dtype))
-    return TermOutput(-ratio.clamp(max=ratio_max) * advantages * live, metrics=metrics)
+    return TermOutput(-ratio.clamp(max=ratio_max) * advantages * on_policy_ratio(batch), metrics=metrics)
 
 
 def forward_kl(batch: PackedBatch) -> TermOutput:
