@@ -100,6 +100,8 @@ class Server:
                 return
             if pid == 0:
                 return
+            if pid == self._processes.zygote_pid:
+                self._end()
             run = self._running.pop(pid, None)
             if run is None:
                 continue

@@ -38,7 +38,14 @@ _SYS_SECCOMP = 317
 _SECCOMP_SET_MODE_FILTER = 1
 _SFD_NONBLOCK, _SFD_CLOEXEC = 0o4000, 0o2000000
 
+_PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
+_MAP_PRIVATE_ANONYMOUS = 0x22
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_ssize_t
+_libc.pthread_self.restype = ctypes.c_size_t
+_THREAD_WORDS = 256
+"""Of the C library's description of a thread, which is longer."""
 fork = ctypes.PyDLL(None).fork
 """fork(2) without what Python does around its own: that takes half a millisecond of a run, to reset locks that a process
 of one thread cannot hold. The child must have had one thread."""
@@ -70,13 +77,47 @@ class Filter:
         buffer = (ctypes.c_char * len(self.program)).from_buffer(self.program)
         self._header = ctypes.create_string_buffer(16)
         struct.pack_into("H6xQ", self._header, 0, len(self.program) // 8, ctypes.addressof(buffer))
-        self._pointer = ctypes.byref(self._header)
         self._buffer = buffer
+        self.address = ctypes.addressof(self._header)
 
     def enforce(self) -> None:
         """From here on every system call of this process, and of its children, is asked of the filter."""
-        if _libc.syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, 0, self._pointer):
+        if _libc.syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, 0, ctypes.c_void_p(self.address)):
             _check(-1, "seccomp")
+
+    def places(self, value: int) -> list[int]:
+        """Addresses of the four bytes in the instructions that hold `value`."""
+        first = ctypes.addressof(self._buffer)
+        values = [each[0] for each in struct.iter_unpack("=4xI", self.program)]
+        return [first + 8 * index + 4 for index, each in enumerate(values) if each == value]
+
+
+def executable(code: bytes) -> int:
+    """The address of a page that holds machine code, for good. Raises OSError."""
+    address = _libc.mmap(None, ctypes.c_size_t(len(code)), _PROT_READ | _PROT_WRITE, _MAP_PRIVATE_ANONYMOUS, -1, 0)
+    _check(address, "mmap")
+    ctypes.memmove(address, code, len(code))
+    _check(_libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(len(code)), _PROT_READ | _PROT_EXEC), "mprotect")
+    return address
+
+
+def thread_id_addresses() -> list[int]:
+    """Where the C library keeps this thread's id: the words of its description that a fork changes to the child's."""
+    words = (ctypes.c_uint32 * _THREAD_WORDS).from_address(_libc.pthread_self())
+    own = [index for index, word in enumerate(words) if word == os.getpid()]
+    reader, writer = os.pipe()
+    child = fork()
+    if child == 0:
+        try:
+            changed = [index for index in own if words[index] == os.getpid()]
+            os.write(writer, struct.pack(f"={len(changed)}I", *changed))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    found = [index for (index,) in struct.iter_unpack("=I", os.read(reader, 4 * _THREAD_WORDS))]
+    os.close(reader)
+    os.waitpid(child, 0)
+    return [ctypes.addressof(words) + 4 * index for index in found]
 
 
 def signal_descriptor(number: int) -> int:

@@ -11,17 +11,15 @@ from collections import deque
 
 from sandbox import frames, orders
 from sandbox.inside import descriptors, harness, kernel, landlock, namespaces, policy, runs
-from sandbox.inside.bpf import PID_OF_OWN
 from sandbox.inside.confine import FILTER, SERVER_FILES, Confinement, restrict_paths
 from sandbox.inside.preload import Sealed
+from sandbox.inside.zygote import JOB, OPEN_FILES, THREADS, Terms, Zygote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from socket import socket
     from typing import NoReturn
 
-_OPEN_FILES = harness.REPORT + 1
-_THREADS = 256
 _LEAST_CPU_SECONDS = 1
 
 
@@ -30,6 +28,8 @@ class Processes:
 
     reports_itself = False
     """Whether a run's process tells the owner itself how the run ended."""
+    zygote_pid = 0
+    """The process that runs are forked from, where it is not the server."""
     grace_seconds = 0.0
     """How much later than at its wall limit the server ends a run, where the run's own keeper should have."""
 
@@ -51,6 +51,17 @@ class Processes:
         if self._confinement.has_users and not self._free_ids:
             raise OSError("no user left")
         user = self._free_ids.popleft() if self._free_ids else None
+        try:
+            pid = self._fork(order, user, descriptors, owner)
+        except OSError:
+            if user is not None:
+                self._free_ids.append(user)
+            raise
+        if user is not None:
+            self._ids[pid] = user
+        return pid
+
+    def _fork(self, order: orders.Order, user: int | None, descriptors: list[int], owner: socket) -> int:
         pid = kernel.fork()
         if pid == 0:
             try:
@@ -62,8 +73,6 @@ class Processes:
                     os._exit(1)
         if pid < 0:
             raise OSError("fork")
-        if user is not None:
-            self._ids[pid] = user
         return pid
 
     def ended(self, order: orders.Order, pid: int) -> None:
@@ -96,10 +105,10 @@ class Processes:
     def _limit(self, order: orders.Order, cpu_seconds: float) -> None:
         """Limits of each process of the run. CPU time is the server's to limit, exactly; the kernel, which counts whole
         seconds, kills a process whose server does not."""
-        seconds = int(cpu_seconds) + 1 + _LEAST_CPU_SECONDS
+        seconds = _kernel_seconds(cpu_seconds)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_bytes, order.file_bytes))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
 
     def _limit_memory(self, order: orders.Order) -> None:
         space = self._memory_bytes + order.memory_bytes
@@ -109,7 +118,7 @@ class Processes:
         """Takes the run's own user, and ends with the server."""
         if user is not None:
             # Counted for each user: without one of its own the run would share it with everything the owner runs.
-            resource.setrlimit(resource.RLIMIT_NPROC, (_THREADS, _THREADS))
+            resource.setrlimit(resource.RLIMIT_NPROC, (THREADS, THREADS))
             namespaces.become(user)
         kernel.die_with_parent()
         if os.getppid() != self._own_pid:
@@ -125,12 +134,7 @@ class SealedProcesses(Processes):
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder.__name__ != "PathFinder"]  # pyright: ignore[reportAttributeAccessIssue]
         sys.meta_path.append(Sealed())  # pyright: ignore[reportArgumentType]
         descriptors.install()
-        self._filter = kernel.Filter(policy.own(PID_OF_OWN))
-        self._places = [
-            4 * 2 * index + 4
-            for index in range(len(self._filter.program) // 8)
-            if self._filter.program[8 * index + 4 : 8 * index + 8] == PID_OF_OWN.to_bytes(4, "little")
-        ]
+        self._zygote = Zygote(self._confinement.has_users, FILTER not in self._confinement.without)
         kernel.forbid_tracing()
         confinement = self._confinement
         confinement.take(landlock.LANDLOCK, lambda: restrict_paths(confinement))
@@ -139,18 +143,25 @@ class SealedProcesses(Processes):
         freeze()
         confinement.take(FILTER, kernel.Filter(policy.sealed()).enforce)
         confinement.check_filter()
+        self._zygote.start(self._begin)
+        self.zygote_pid = self._zygote.pid
 
-    def _become(self, order: orders.Order, user: int | None, descriptors: list[int]) -> NoReturn:
-        self._limit(order, order.cpu_seconds)
-        self._settle(user)
-        pid = os.getpid().to_bytes(4, "little")
-        for place in self._places:
-            self._filter.program[place : place + 4] = pid
-        if FILTER in self._confinement.layers:
-            self._filter.enforce()
-        job = self._take_descriptors(descriptors)
-        self._limit_memory(order)
-        runs.run(job)
+    def _fork(self, order: orders.Order, user: int | None, descriptors: list[int], owner: socket) -> int:
+        seconds = _kernel_seconds(order.cpu_seconds)
+        space = self._memory_bytes + order.memory_bytes
+        return self._zygote.fork(Terms(seconds, order.file_bytes, space, user), descriptors)
+
+    def _begin(self) -> NoReturn:
+        """What a run's process does first of all in Python."""
+        if os.getppid() != self._own_pid:  # the server ended before this process was told to end with it
+            os._exit(1)
+        data = os.pread(JOB, os.lseek(JOB, 0, os.SEEK_END), 0)
+        os.close(JOB)
+        runs.run(frames.split_job(data))
+
+
+def _kernel_seconds(cpu_seconds: float) -> int:
+    return int(cpu_seconds) + 1 + _LEAST_CPU_SECONDS
 
 
 def freeze() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -49,6 +50,43 @@ def test_servers_killed_under_load_cost_no_run_its_result(make_box: Callable[...
     assert [(result.ending, result.stdout) for result in results] == [(Ending.EXITED, b"%d\n" % n) for n in range(60)]
     assert box.sandbox.restarts == 1
     assert not box.settled(tree_of(box.server(kind).pid))
+
+
+@pytest.mark.parametrize("without", [(), (NAMESPACES, USER_NAMESPACE)], ids=["namespaces", "no namespaces"])
+def test_whichever_process_of_a_sealed_server_is_killed_no_run_loses_its_result(
+    make_box: Callable[..., Box], without: tuple[str, ...]
+) -> None:
+    """The server, the process it forks from, and the one that the owner waits for, one after the other."""
+    box = make_box(without=without)
+
+    async def main(victim: int) -> list[RunResult]:
+        sleeper = Program("import time\ntime.sleep(.2)\nprint(input())", b"kept")
+        runs = [asyncio.create_task(box.sandbox.run(sleeper, None, Kind.PLAIN)) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        os.kill(victim, signal.SIGKILL)
+        return await asyncio.gather(*runs)
+
+    count = len(tree_of(box.server(Kind.PLAIN).pid))
+    assert count == (2 if without else 3)
+    for number in range(count):
+        before = sorted(tree_of(box.server(Kind.PLAIN).pid))
+        results = box.do(main(before[number]))
+        assert [(result.ending, result.stdout) for result in results] == [(Ending.EXITED, b"kept\n")] * 4
+        assert box.sandbox.restarts == number + 1
+        assert not box.settled(tree_of(box.server(Kind.PLAIN).pid))
+        assert not tree_of(box.server(Kind.PLAIN).pid) & set(before)
+
+
+def test_a_run_that_cannot_be_confined_is_not_started(make_box: Callable[..., Box]) -> None:
+    """Its limit of open files is more than the server may have: the kernel refuses, and no Python of the run begins."""
+    box = make_box()
+    pids = tree_of(box.server(Kind.PLAIN).pid)
+    for pid in pids:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (32, 32))
+    result = box.run("print(1)", kind=Kind.PLAIN)
+    assert (result.ending, result.stdout) == (Ending.INFRASTRUCTURE, b"")
+    assert "could not start a process" in result.detail
+    assert not box.settled(pids)
 
 
 def tree_of(pid: int) -> set[int]:
