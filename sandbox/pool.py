@@ -38,6 +38,8 @@ class Sandbox:
         self.setup = setup or Setup.here()
         self.restarts = 0
         """Servers that were lost and replaced."""
+        self.retries = 0
+        """Runs and trials done once more because the sandbox had failed under them."""
         self.fallbacks: Counter[Kind] = Counter()
         """Runs that were done again in FILES, by the kind that turned out to have too little."""
         self._servers: dict[Kind, Server] = {}
@@ -119,6 +121,7 @@ class Sandbox:
         async with self._slots:
             result = await self._trial(trial, limits, chosen)
             if Ending.INFRASTRUCTURE in (result.candidate.ending, result.checker.ending):
+                self.retries += 1
                 result = await self._trial(trial, limits, chosen)
         return result
 
@@ -137,6 +140,7 @@ class Sandbox:
         result = await self._run_once(fields, stdin, limits, kind)
         if result.ending is not Ending.INFRASTRUCTURE:
             return result
+        self.retries += 1
         return await self._run_once(fields, stdin, limits, kind)
 
     async def _run_once(self, fields: list[str], stdin: bytes, limits: Limits, kind: Kind) -> RunResult:

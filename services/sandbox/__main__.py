@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from prometheus_client import Gauge
 
@@ -13,14 +14,17 @@ from sandbox.doctor import examine, open_ends
 from sandbox.pool import Sandbox
 from sandbox.server import Setup
 from services.sandbox.bounds import Bounds
+from services.sandbox.evidence import Evidence
 from services.sandbox.servicer import SandboxServicer
+from services.sandbox.shadow import Shadow
 from services.sandbox.slots import Slots
 from services.server.errors import StartError
-from services.server.options import ServiceParser, positive, seconds
+from services.server.options import ServiceParser, positive, seconds, share
 from services.server.serve import Service, serve
 
 _RESTARTS = Gauge("assay_sandbox_server_restarts", "Fork servers that were lost and replaced.")
 _FALLBACKS = Gauge("assay_sandbox_fallbacks", "Runs done again with files, for what a sealed process had not got.")
+_RETRIES = Gauge("assay_sandbox_retries", "Runs done once more because the sandbox had failed under them.")
 _SOUND = Gauge("assay_sandbox_self_test", "Whether the self-test at the start found nothing open, by kind.", ["kind"])
 
 
@@ -35,6 +39,9 @@ def add_options(parser: ServiceParser) -> None:
     for role in ("candidates", "checkers"):
         about = f"socket of a `python -m sandbox host` that starts the processes of {role}; else they start here"
         parser.add_option(f"--{role}-socket", default="", help=about)
+    parser.add_option("--evidence-dir", default="", help="where runs that attack the sandbox are kept; else nowhere")
+    about = "of the runs, how many are done again when nothing else waits, to count what comes out otherwise"
+    parser.add_option("--second-runs", type=share, default=0.005, help=about)
     parser.add_option("--max-output-bytes", type=positive, default=bounds.output_bytes, help="largest stdout or stderr")
 
 
@@ -45,6 +52,7 @@ async def register(service: Service) -> AsyncIterator[None]:
     bounds = Bounds(
         options.max_cpu_seconds, options.max_wall_seconds, options.max_memory_bytes, options.max_output_bytes
     )
+    evidence = Evidence(Path(options.evidence_dir)) if options.evidence_dir else None
     setup = replace(Setup.here(), candidates_socket=options.candidates_socket, checkers_socket=options.checkers_socket)
     async with Sandbox(slots=options.workers, setup=setup) as sandbox:
         examination = await examine(sandbox)
@@ -61,9 +69,11 @@ async def register(service: Service) -> AsyncIterator[None]:
         if not examination.is_sound:
             raise StartError("the sandbox does not hold here: " + "; ".join(examination.faults))
         _RESTARTS.set_function(lambda: sandbox.restarts)
+        _RETRIES.set_function(lambda: sandbox.retries)
         _FALLBACKS.set_function(lambda: sandbox.fallbacks.total())
         slots = Slots(options.workers, options.queue_limit)
-        sandbox_pb2_grpc.add_SandboxServicer_to_server(SandboxServicer(sandbox, slots, bounds), service.server)
+        servicer = SandboxServicer(sandbox, slots, bounds, Shadow(sandbox, slots, options.second_runs), evidence)
+        sandbox_pb2_grpc.add_SandboxServicer_to_server(servicer, service.server)
         yield
 
 

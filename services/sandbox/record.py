@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter, Histogram
 
 from sandbox.jobs import Calls, Program, Trial
-from sandbox.results import Ending, RunResult, TrialResult
+from sandbox.results import Ending, Limits, RunResult, TrialResult
 from services.sandbox.wire import Run
 from services.server.logs import get_logger
 from services.server.metrics import BUCKETS
@@ -25,6 +25,13 @@ _WALL = Histogram("assay_sandbox_run_seconds", "Time of a process on the wall, b
 _CPU = Histogram("assay_sandbox_cpu_seconds", "CPU time of a process, by kind.", ["kind"], buckets=BUCKETS)
 _OVERHEAD = Histogram(
     "assay_sandbox_overhead_seconds", "Time of a run that was neither waiting nor the process's own.", buckets=BUCKETS
+)
+_TOOK = Histogram("assay_sandbox_took_seconds", "Time from admission to the end of a run.", buckets=BUCKETS)
+_OVERSHOOT = Histogram(
+    "assay_sandbox_overshoot_seconds",
+    "How far beyond its limit a process was when it was ended, by limit.",
+    ["limit"],
+    buckets=BUCKETS,
 )
 _STARVED_SHARE = Histogram(
     "assay_sandbox_cpu_share",
@@ -53,6 +60,8 @@ def record(name: str, run: Run, result: RunResult | TrialResult, timing: Timing,
         more = {"calls": len(result.outcomes)} if isinstance(run.job, Calls) else {}
     for job, process in processes.items():
         _count(job, process)
+        _count_overshoot(process, run.limits)
+    _TOOK.observe(timing.waited + timing.took)
     _OVERHEAD.observe(max(0.0, timing.took - max(process.wall_seconds for process in processes.values())))
     failed = any(process.ending is Ending.INFRASTRUCTURE for process in processes.values())
     log = get_logger()
@@ -83,6 +92,13 @@ def _count(job: str, process: RunResult) -> None:
         _STARVED_SHARE.observe(min(1.0, process.cpu_seconds / process.wall_seconds))
     if process.ending is Ending.TAMPERED:
         _TAMPERED.labels("system call" if process.exit_code < 0 else "protocol").inc()
+
+
+def _count_overshoot(process: RunResult, limits: Limits) -> None:
+    if process.ending is Ending.CPU_LIMIT:
+        _OVERSHOOT.labels("cpu").observe(max(0.0, process.cpu_seconds - limits.cpu_seconds))
+    elif process.ending is Ending.WALL_LIMIT:
+        _OVERSHOOT.labels("wall").observe(max(0.0, process.wall_seconds - limits.wall_seconds))
 
 
 def _fields(process: RunResult) -> dict[str, object]:

@@ -16,7 +16,9 @@ from sandbox.pool import Sandbox
 from sandbox.results import RunResult, TrialResult
 from services.addresses import RETRY_AFTER
 from services.sandbox.bounds import Bounds, RefusedError, check_request, check_run
+from services.sandbox.evidence import Evidence
 from services.sandbox.record import Timing, record
+from services.sandbox.shadow import Shadow
 from services.sandbox.slots import FullError, Slots
 from services.sandbox.wire import Refusal, Run, outcome_to_wire
 
@@ -27,10 +29,14 @@ _STREAM_RUNS = 64
 class SandboxServicer(sandbox_pb2_grpc.SandboxServicer):
     """Execute and ExecuteStream over the slots of this process."""
 
-    def __init__(self, sandbox: Sandbox, slots: Slots, bounds: Bounds) -> None:
+    def __init__(
+        self, sandbox: Sandbox, slots: Slots, bounds: Bounds, shadow: Shadow, evidence: Evidence | None = None
+    ) -> None:
         self._sandbox = sandbox
         self._slots = slots
         self._bounds = bounds
+        self._shadow = shadow
+        self._evidence = evidence
 
     async def Execute(  # noqa: N802 - gRPC's name
         self, request: sandbox_pb2.ExecuteRequest, context: grpc.aio.ServicerContext
@@ -97,7 +103,11 @@ class SandboxServicer(sandbox_pb2_grpc.SandboxServicer):
                 result = await self._sandbox.run(run.job, run.limits, run.kind)
             timing = Timing(start - admitted, time.monotonic() - start)
         kind = result.candidate.kind if isinstance(result, TrialResult) else result.kind
-        record(name, run, result, timing, self._sandbox.layers(Kind(kind)) if kind else ())
+        layers = self._sandbox.layers(Kind(kind)) if kind else ()
+        record(name, run, result, timing, layers)
+        if self._evidence is not None:
+            self._evidence.keep(run, result, layers)
+        self._shadow.consider(run, result)
         return result
 
 

@@ -52,6 +52,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a share; it must be 0 to 1")
+    return value
+
+
 def log_level(text: str) -> str:
     """One of `services.server.logs.LEVELS`."""
     if text not in LEVELS:

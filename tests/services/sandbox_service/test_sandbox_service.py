@@ -25,6 +25,7 @@ from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.sandbox import Refusal, Run, SandboxClient
 from services.sandbox.bounds import Bounds
 from services.sandbox.servicer import SandboxServicer
+from services.sandbox.shadow import Shadow
 from services.sandbox.slots import Slots
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -135,7 +136,8 @@ def test_a_stream_whose_run_breaks_the_service_ends() -> None:
         yield sandbox_pb2.Run(id="a", program={"source": "pass"})
 
     async def main() -> None:
-        servicer = SandboxServicer(Broken(), Slots(1, 1), Bounds())  # type: ignore[arg-type]
+        broken, slots = Broken(), Slots(1, 1)
+        servicer = SandboxServicer(broken, slots, Bounds(), Shadow(broken, slots, 0.0))  # type: ignore[arg-type]
         with pytest.raises(ExceptionGroup):
             async for _ in servicer.ExecuteStream(requests(), None):  # type: ignore[arg-type]
                 pass
