@@ -41,7 +41,8 @@ async def run_trial(trial: Trial, limits: Limits, candidates: Server, checkers: 
         try:
             await checker.wait()
             if checker.notes().verdict[:1] != ["finished"]:
-                await asyncio.wait([candidate.future], timeout=_DEATH_SECONDS)
+                if not _held_up(checker.notes()):
+                    await asyncio.wait([candidate.future], timeout=_DEATH_SECONDS)
                 _stop(candidate, checker.notes())
             await candidate.wait()
         except BaseException:
@@ -51,6 +52,11 @@ async def run_trial(trial: Trial, limits: Limits, candidates: Server, checkers: 
             raise
         loaded = candidate.notes().is_ready
         return _result(candidate.result(), checker.result(), checker.notes(), loaded)
+
+
+def _held_up(notes: Notes) -> bool:
+    """Whether the test was still waiting for the candidate when its own time was over."""
+    return notes.waits and not notes.verdict
 
 
 def _stop(candidate: Process, notes: Notes) -> None:

@@ -97,6 +97,29 @@ class Scorer(Protocol):
     def score(self, items: Sequence[Item]) -> Sequence[Outcome]: ...
 
 
+class AsyncScorer(Protocol):
+    """A scorer that mostly waits, for another service perhaps: its `score` is a coroutine function.
+
+    One worker process runs many chunks of it side by side in one asyncio loop, so that slow items hold up no others. A
+    chunk that outstays its time, or whose caller left, is cancelled: `score` gets `asyncio.CancelledError` and has
+    `services.server.worker_process.WITHDRAWAL_SECONDS` to end. Only where it does not end is the process killed. Chunks
+    that were under way in a process that died are tried again, each with nothing else in its process, before one of
+    them is blamed. What computes for long belongs into `asyncio.to_thread`: it takes its time from all chunks in the
+    process. The object is made before the loop runs; what needs the loop is made in `score`.
+    """
+
+    name: str
+    version: str
+    components: Sequence[Component]
+    checks: type[BaseModel]
+    batch_size: int
+    timeout_seconds: float
+    concurrency: int
+    """Items that one worker process takes at once, in however many chunks; one chunk is always taken."""
+
+    async def score(self, items: Sequence[Item]) -> Sequence[Outcome]: ...
+
+
 def check_outcome(outcome: object, components: Mapping[str, Component]) -> Outcome:
     """The outcome itself, or SCORER_FAILED where it is not a score of these components."""
     if isinstance(outcome, ItemError):
@@ -108,7 +131,9 @@ def check_outcome(outcome: object, components: Mapping[str, Component]) -> Outco
     if not isinstance(outcome.label, str):
         return _defect("returned a label that is not a string")
     evidence = outcome.evidence
-    if not isinstance(evidence, Mapping) or not all(isinstance(text, str) for pair in evidence.items() for text in pair):
+    if not isinstance(evidence, Mapping) or not all(
+        isinstance(text, str) for pair in evidence.items() for text in pair
+    ):
         return _defect("returned evidence that is not a mapping of strings to strings")
     for name, value in outcome.components.items():
         component = components.get(name)

@@ -12,7 +12,8 @@ the server; a scorer needs only the seven attributes below. To make yours:
 3.  Return one `Verdict` for each item, in order; `ItemError` where an item cannot be judged through no fault of the
     response. Never return a number that stands for "I do not know".
 
-`score` may block, compute and crash: it runs in a process of its own, which is killed when it outstays its time.
+`score` may block, compute and crash: it runs in a process of its own, which is killed when it outstays its time. One that
+mostly waits is better an `async def score`, with one more attribute, `concurrency`: see `services.verdicts.AsyncScorer`.
 Constructor arguments are plain JSON values; heavy things, such as models, are loaded in the constructor, once a worker.
 """
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from services.addresses import MAX_MESSAGE_BYTES, RETRY_AFTER
 
@@ -64,6 +65,11 @@ class ServiceUnavailableError(ServiceError):
 def open_channel(address: str) -> grpc.Channel:
     """A channel to `host:port`, over all replicas where the name has several addresses. Connects at the first call."""
     return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+def open_async_channel(address: str) -> grpc.aio.Channel:
+    """The same for asyncio; belongs to the loop that runs."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
 @contextmanager

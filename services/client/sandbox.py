@@ -1,4 +1,4 @@
-"""A client of the sandbox service in plain types, synchronous. It does not try again: its user knows what may be redone."""
+"""Clients of the sandbox service in plain types. They do not try again: their user knows what may be redone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import grpc
 
 from protos.gen.assay.v1 import sandbox_pb2, sandbox_pb2_grpc
 from services.addresses import address_of
-from services.client.channel import ServiceUnavailableError, open_channel, service_errors
+from services.client.channel import ServiceUnavailableError, open_async_channel, open_channel, service_errors
 from services.sandbox.wire import Refusal, Result, Run, outcome_from_wire, run_to_wire
 
-__all__ = ["Execution", "Refusal", "Result", "Run", "SandboxClient"]
+__all__ = ["AsyncSandboxClient", "Execution", "Refusal", "Result", "Run", "SandboxClient"]
 
 
 class SandboxClient:
@@ -44,8 +44,7 @@ class SandboxClient:
 
     def start(self, runs: Sequence[Run], timeout_seconds: float) -> Execution:
         """Begins to run a batch and returns at once."""
-        request = sandbox_pb2.ExecuteRequest(runs=[run_to_wire(str(index), run) for index, run in enumerate(runs)])
-        return Execution(self._stub.Execute.future(request, timeout=timeout_seconds), len(runs), self.address)
+        return Execution(self._stub.Execute.future(_request(runs), timeout=timeout_seconds), len(runs), self.address)
 
     def stream(self, runs: Iterable[tuple[str, Run]], timeout_seconds: float) -> Iterator[tuple[str, Result | Refusal]]:
         """Runs what comes, as it comes, and yields what becomes of it as it ends, in any order.
@@ -74,12 +73,7 @@ class Execution:
         """Waits for the end; a result for each run, in order. Raises as `SandboxClient` says."""
         with service_errors("sandbox", self._address):
             response = self._future.result()
-        results = [outcome_from_wire(outcome) for outcome in response.outcomes]
-        answered = [result for result in results if not isinstance(result, Refusal)]
-        if len(answered) != self._count:
-            what = f"the service answered {len(answered)} of {self._count} runs"
-            raise ServiceUnavailableError("sandbox", self._address, grpc.StatusCode.INTERNAL, what)
-        return answered
+        return _results(response, self._count, self._address)
 
     def when_done(self, call: Callable[[], object]) -> None:
         """Calls back, in another thread, when `results` need not wait any more."""
@@ -88,3 +82,37 @@ class Execution:
     def cancel(self) -> None:
         """Ends the runs; does nothing where they have ended."""
         self._future.cancel()
+
+
+class AsyncSandboxClient:
+    """Calls one sandbox service from asyncio. Made and used in one loop; errors are those of `SandboxClient`."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """address: as for `SandboxClient`."""
+        self.address = address or address_of("sandbox")
+        self._channel = open_async_channel(self.address)
+        self._stub: Any = sandbox_pb2_grpc.SandboxStub(self._channel)
+
+    async def close(self) -> None:
+        """Ends running calls, and the runs with them, and closes the connection."""
+        await self._channel.close()
+
+    async def execute(self, runs: Sequence[Run], timeout_seconds: float) -> list[Result]:
+        """Runs a batch; results in order. Cancelling it ends the runs."""
+        with service_errors("sandbox", self.address):
+            response = await self._stub.Execute(_request(runs), timeout=timeout_seconds)
+        return _results(response, len(runs), self.address)
+
+
+def _request(runs: Sequence[Run]) -> sandbox_pb2.ExecuteRequest:
+    return sandbox_pb2.ExecuteRequest(runs=[run_to_wire(str(index), run) for index, run in enumerate(runs)])
+
+
+def _results(response: sandbox_pb2.ExecuteResponse, count: int, address: str) -> list[Result]:
+    """Raises ServiceUnavailableError where a run has no result."""
+    results = [outcome_from_wire(outcome) for outcome in response.outcomes]
+    answered = [result for result in results if not isinstance(result, Refusal)]
+    if len(answered) != count:
+        what = f"the service answered {len(answered)} of {count} runs"
+        raise ServiceUnavailableError("sandbox", address, grpc.StatusCode.INTERNAL, what)
+    return answered

@@ -7,10 +7,9 @@ alone from the start.
 
 from __future__ import annotations
 
-import queue
+import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -19,7 +18,7 @@ import grpc
 from sandbox.jobs import Calls, Program, Trial
 from sandbox.results import Ending
 from services.client.channel import ServiceError, ServiceUnavailableError
-from services.client.sandbox import Execution, Result, Run, SandboxClient
+from services.client.sandbox import AsyncSandboxClient, Result, Run
 from services.code.budget import FIRST, Steps, processes
 from services.code.judgement import BadItemError
 from services.sandbox.bounds import ANSWER_BYTES, MAX_RUNS, answer_bytes
@@ -59,25 +58,25 @@ class _Errand:
 class Desk(Generic[Answer]):
     """For one chunk of items."""
 
-    def __init__(self, client: SandboxClient) -> None:
+    def __init__(self, client: AsyncSandboxClient) -> None:
         self._client = client
         self._seats: list[_Seat[Answer]] = []
         self._errands: list[_Errand] = []
-        self._under_way: dict[Execution, list[_Errand]] = {}
-        self._done: queue.SimpleQueue[Execution] = queue.SimpleQueue()
+        self._under_way: dict[asyncio.Task[list[Result]], list[_Errand]] = {}
 
-    def judge(self, judgings: Sequence[tuple[Steps[Answer], float]]) -> list[Answer | ItemError]:
-        """The outcomes, in order. Each judging comes with its deadline (`time.monotonic`)."""
+    async def judge(self, judgings: Sequence[tuple[Steps[Answer], float]]) -> list[Answer | ItemError]:
+        """The outcomes, in order. Each judging comes with its deadline (`time.monotonic`). Cancelling it ends the runs."""
         self._seats = [_Seat(steps, deadline) for steps, deadline in judgings]
         for seat in self._seats:
             self._advance(seat)
         try:
             while any(seat.outcome is None for seat in self._seats):
                 self._send()
-                self._receive()
+                await self._receive()
         finally:
             for execution in self._under_way:
                 execution.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
         return [seat.outcome for seat in self._seats if seat.outcome is not None]
 
     def _advance(self, seat: _Seat[Answer]) -> None:
@@ -120,28 +119,32 @@ class Desk(Generic[Answer]):
 
     def _start(self, errands: list[_Errand], now: float) -> None:
         seconds = max(errand.seat.deadline for errand in errands) - now
-        execution = self._client.start([errand.run for errand in errands], seconds)
-        self._under_way[execution] = errands
-        execution.when_done(lambda: self._done.put(execution))
+        execution = self._client.execute([errand.run for errand in errands], seconds)
+        self._under_way[asyncio.create_task(execution)] = errands
 
-    def _receive(self) -> None:
+    async def _receive(self) -> None:
         """Waits until a call is done, a pause is over or an item is late."""
         times = [seat.deadline for seat in self._seats if seat.outcome is None]
         times += [errand.due for errand in self._errands]
         if not times:
             return
-        with suppress(queue.Empty):
-            self._take(self._done.get(timeout=max(0.0, min(times) - time.monotonic())))
+        left = max(0.0, min(times) - time.monotonic())
+        if self._under_way:
+            done, _ = await asyncio.wait(self._under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for execution in done:
+                self._take(execution)
+        else:
+            await asyncio.sleep(left)
         now = time.monotonic()
         for seat in self._seats:
             if seat.outcome is None and seat.deadline <= now:
                 self._close(seat, _LATE)
 
-    def _take(self, execution: Execution) -> None:
+    def _take(self, execution: asyncio.Task[list[Result]]) -> None:
         """Hands out what a call came to."""
         errands = self._under_way.pop(execution)
         try:
-            results = execution.results()
+            results = execution.result()
         except ServiceUnavailableError as error:
             late = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
             reason = ErrorReason.DEADLINE if late else ErrorReason.UNAVAILABLE

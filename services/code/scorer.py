@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sandbox.jobs import MAX_SOURCE_CHARACTERS, Trial
-from services.client.sandbox import SandboxClient
+from services.client.sandbox import AsyncSandboxClient
 from services.code.answer import Answer, compose, defines, find_code, helpers, preamble
 from services.code.budget import Budget, Steps
 from services.code.checks import CodeChecks, read_checks
@@ -44,7 +45,7 @@ class _Paper:
 
 
 class CodeScorer:
-    """A `services.verdicts.Scorer`. Calls the sandbox service at ASSAY_SANDBOX_ADDRESS."""
+    """A `services.verdicts.AsyncScorer`. Calls the sandbox service at ASSAY_SANDBOX_ADDRESS."""
 
     name = "code"
     version = "2"
@@ -67,23 +68,30 @@ class CodeScorer:
     checks = CodeChecks
     batch_size = 16
     timeout_seconds = 60.0
+    concurrency = 48
+    """Some wait while others are run. Their time goes on meanwhile, so more of them would have slow ones end too late."""
 
     def __init__(self) -> None:
-        self._client: SandboxClient | None = None
+        self._client: AsyncSandboxClient | None = None
 
-    def score(self, items: Sequence[Item]) -> list[Outcome]:
+    async def score(self, items: Sequence[Item]) -> list[Outcome]:
         """One outcome for each item, in order; all are judged side by side."""
         start = time.monotonic()
         caller = secrets.token_hex(8)  # so that the sandbox serves chunks in turn, whatever is in them
         if self._client is None:
-            self._client = SandboxClient()
+            self._client = AsyncSandboxClient()
         papers = [_read(item) for item in items]
         judgings = []
         for paper in papers:
             seconds = _MARGIN * (paper.item.timeout_seconds or self.timeout_seconds)
             judgings.append((_judge(paper, seconds, caller), start + seconds))
-        judged = Desk[_Judged](self._client).judge(judgings)
-        styled = _style([paper for paper, each in zip(papers, judged, strict=True) if isinstance(each, _Judged)])
+        judged = await Desk[_Judged](self._client).judge(judgings)
+        asking = [
+            paper
+            for paper, each in zip(papers, judged, strict=True)
+            if paper.checks.style and isinstance(each, _Judged)
+        ]
+        styled = await asyncio.to_thread(_style, asking) if asking else {}
         return [
             each if isinstance(each, ItemError) else _verdict(paper, each, styled.get(paper.item.id))
             for paper, each in zip(papers, judged, strict=True)
@@ -144,10 +152,9 @@ def _judge_code(code: str, prompt: str, checks: CodeChecks, budget: Budget) -> S
 
 
 def _style(papers: Sequence[_Paper]) -> dict[str, float | ItemError]:
-    """`code/style` by item, of those whose checks ask for it."""
-    asking = [paper for paper in papers if paper.checks.style]
+    """`code/style` by item."""
     sources = []
-    for paper in asking:
+    for paper in papers:
         name, code, prompt = paper.checks.entry_point, paper.answer.code, paper.item.prompt
         lead = ""
         if name is not None and defines(code, name):
@@ -156,10 +163,10 @@ def _style(papers: Sequence[_Paper]) -> dict[str, float | ItemError]:
             lead = prompt
         sources.append(Source(lead, code))
     try:
-        values = styles(sources) if sources else []
+        values = styles(sources)
     except StyleError as error:
-        return {paper.item.id: ItemError(ErrorReason.SCORER_FAILED, str(error)) for paper in asking}
-    return {paper.item.id: value for paper, value in zip(asking, values, strict=True)}
+        return {paper.item.id: ItemError(ErrorReason.SCORER_FAILED, str(error)) for paper in papers}
+    return {paper.item.id: value for paper, value in zip(papers, values, strict=True)}
 
 
 def _verdict(paper: _Paper, judged: _Judged, style: float | ItemError | None) -> Outcome:

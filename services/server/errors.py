@@ -20,7 +20,14 @@ class CallTimeoutError(Exception):
 
 
 class WorkerDiedError(Exception):
-    """The worker ended in the middle of the call, by itself or by somebody's signal."""
+    """The worker ended in the middle of the call, by itself or by somebody's signal.
+
+    `shared`: other calls were under way in it, so that nobody knows whose fault it was.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        super().__init__()
+        self.shared = shared
 
 
 class CallFailedError(Exception):

@@ -17,7 +17,7 @@ Fields = Mapping[str, Any]
 
 
 class Grader:
-    """Scores items in the workers of a pool of `ScorerHost`s."""
+    """Scores items in the workers of a pool whose factory is `host_scorer`."""
 
     def __init__(self, pool: WorkerPool, batch_size: int) -> None:
         self._pool = pool
@@ -26,7 +26,7 @@ class Grader:
     async def grade(self, items: Sequence[Fields], seconds: float | None) -> list[Outcome]:
         """One outcome for each item, in order. What has none after `seconds` gets a DEADLINE error.
 
-        Cancelling it kills the workers that run its items.
+        Cancelling it ends its items in the workers, or the workers where they run one chunk at a time.
         """
         outcomes: dict[str, Outcome] = {}
         size = self._batch_size
@@ -61,7 +61,7 @@ class Grader:
         # Not the sum: one item that hangs would then hold the others up for all their times together.
         seconds = max(item["timeout_seconds"] for item in chunk)
         try:
-            answers = await self._pool.call("score", chunk, seconds)
+            answers = await self._pool.call("score", chunk, seconds, weight=len(chunk))
         except CallTimeoutError:
             return ItemError(ErrorReason.DEADLINE, f"no verdict within {seconds:g} seconds in a worker")
         except WorkerDiedError:

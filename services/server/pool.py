@@ -6,14 +6,19 @@
         tokens = await pool.call("generate", {...}, timeout_seconds=60)
 
 The import path names a class or function; each worker process calls it with the keyword arguments and then answers
-calls of the object's methods, one at a time. A method takes one argument and returns one value, both of JSON's types.
-A call that runs out of its time or is cancelled costs its worker: the process and everything it started are killed
-and another one is started. There is no fork and no shared memory; the processes talk over a private socket pair.
+calls of the object's methods. A method takes one argument and returns one value, both of JSON's types.
+
+Calls are answered one at a time, and one that runs out of its time or is cancelled costs its worker: the process and
+everything it started are killed and another one is started. An object with a number `concurrency` gets its calls in an
+asyncio loop, as many at once; there a method may be a coroutine function, such a call is cancelled in the worker, and
+the process is killed only where it does not answer that within `WITHDRAWAL_SECONDS`.
+There is no fork and no shared memory; the processes talk over a private socket pair.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -31,7 +36,7 @@ from services.server.errors import (
 from services.server.frames import encode_frame
 from services.server.logs import get_logger
 from services.server.metrics import ITEMS_IN_FLIGHT, QUEUE_LENGTH, WORKER_RESTARTS, WORKERS_READY
-from services.server.worker_process import WorkerProcess
+from services.server.worker_process import Call, WorkerProcess
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 
@@ -64,9 +69,11 @@ class WorkerPool:
         self._start_timeout_seconds = start_timeout_seconds
         self._on_health = on_health
         self._admitted = 0
-        self._idle: deque[WorkerProcess] = deque()
-        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._numbers = itertools.count(1)
+        self._alone: deque[Call] = deque()
+        self._waiting: deque[Call] = deque()
         self._workers: set[WorkerProcess] = set()
+        self._ready: set[WorkerProcess] = set()
         self._broken: set[int] = set()
         self._supervisors: list[asyncio.Task[None]] = []
 
@@ -116,67 +123,80 @@ class WorkerPool:
             self._admitted -= count
             ITEMS_IN_FLIGHT.dec(count)
 
-    async def call(self, method: str, payload: Any, timeout_seconds: float) -> Any:
-        """Calls `method(payload)` in a free worker and returns its result.
+    async def call(self, method: str, payload: Any, timeout_seconds: float, weight: int = 1) -> Any:
+        """Calls `method(payload)` in the worker with the least under way, and returns its result.
 
-        The time counts from the moment a worker takes the call, not from the queue. Cancelling leaves the queue or
-        kills the worker. Raises CallTimeoutError, WorkerDiedError, CallFailedError and, while waiting, PoolDownError.
+        The time counts from the moment a worker takes the call, not from the queue. Cancelling leaves the queue, or ends
+        the call in its worker. A call whose worker died or was killed while others ran there too is done again with
+        nothing else in its worker. Raises CallTimeoutError, WorkerDiedError, CallFailedError and, while waiting,
+        PoolDownError.
+
+        weight: its share of what a worker with `concurrency` takes at once; a worker that is free takes any weight.
         """
-        frame = encode_frame({"method": method, "payload": payload, "seconds": timeout_seconds})
-        worker = await self._take()
+        number = next(self._numbers)
+        frame = encode_frame({"call": number, "method": method, "payload": payload, "seconds": timeout_seconds})
         try:
-            async with asyncio.timeout(timeout_seconds):
-                reply = await worker.ask(frame)
-        except TimeoutError:
-            worker.kill("timeout")
-            raise CallTimeoutError from None
-        except asyncio.CancelledError:
-            worker.kill("cancelled")
-            raise
-        self._give(worker)
-        return _result(reply)
+            return await self._attempt(Call(number, frame, weight), timeout_seconds)
+        except WorkerDiedError as death:
+            if not death.shared:
+                raise
+        return await self._attempt(Call(number, frame, weight, alone=True), timeout_seconds)
 
-    async def _take(self) -> WorkerProcess:
+    async def _attempt(self, call: Call, timeout_seconds: float) -> Any:
         if len(self._broken) == self.size:
             raise PoolDownError
-        with QUEUE_LENGTH.track_inprogress():
-            while True:
-                worker = self._idle.popleft() if self._idle else await self._wait()
-                if not worker.gone.is_set():
-                    return worker
-
-    async def _wait(self) -> WorkerProcess:
-        place: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        (self._alone if call.alone else self._waiting).append(call)
+        self._dispatch()
         try:
-            return await place
+            with QUEUE_LENGTH.track_inprogress():
+                worker = await call.worker
+            done, _ = await asyncio.wait([call.reply], timeout=timeout_seconds)
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and not place.exception():
-                self._give(place.result())
+            if call.worker.done() and not call.worker.cancelled() and call.worker.exception() is None:
+                call.worker.result().withdraw(call, "cancelled")
             raise
+        if done:
+            return _result(call.reply.result())
+        await asyncio.shield(worker.withdraw(call, "timeout"))
+        death = call.reply.exception()
+        if isinstance(death, WorkerDiedError) and death.shared:  # it may be another call that held the worker up
+            raise death
+        raise CallTimeoutError
 
-    def _give(self, worker: WorkerProcess) -> None:
-        """Hands a worker that is free to the first call that waits."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(worker)
+    def _dispatch(self) -> None:
+        """Sends what the workers have room for, first come, first served.
+
+        Calls that must be alone go before the others. Where they wait and none of them runs, the worker with the least
+        under way gets nothing new until it is free.
+        """
+        ready = [worker for worker in self._ready if not worker.gone.is_set()]
+        for worker in ready:
+            if (call := _first(self._alone)) is not None and worker.has_room(call):
+                worker.send(self._alone.popleft())
+        kept_free = None
+        if _first(self._alone) is not None and not any(worker.is_alone for worker in ready):
+            kept_free = min(ready, key=lambda worker: worker.load, default=None)
+        while (call := _first(self._waiting)) is not None:
+            fit = [worker for worker in ready if worker is not kept_free and worker.has_room(call)]
+            if not fit:
                 return
-        self._idle.append(worker)
+            min(fit, key=lambda worker: worker.load).send(self._waiting.popleft())
 
     def _refuse_waiting(self) -> None:
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_exception(PoolDownError())
+        for queue in (self._alone, self._waiting):
+            while (call := _first(queue)) is not None:
+                queue.popleft()
+                call.worker.set_exception(PoolDownError())
 
     async def _supervise(self, slot: int, worker: WorkerProcess) -> None:
         """Keeps one worker alive. Pauses grow only while workers end without having done anything."""
         failures = 0
         while True:
-            self._give(worker)
+            self._ready.add(worker)
+            self._dispatch()
             with WORKERS_READY.track_inprogress():
                 await worker.gone.wait()
+            self._ready.discard(worker)
             WORKER_RESTARTS.labels(worker.cause).inc()
             await worker.reaped.wait()  # its memory is free before the next one loads
             get_logger().warning("worker ended", cause=worker.cause, exit_code=worker.exit_code, worker_pid=worker.pid)
@@ -204,20 +224,29 @@ class WorkerPool:
     async def _launch(self) -> WorkerProcess:
         """A worker that is ready for calls. Raises StartError."""
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel()).lower()
-        hello = encode_frame({"factory": self.factory, "kwargs": self.kwargs, "log_level": level})
+        hello = encode_frame({"call": 0, "factory": self.factory, "kwargs": self.kwargs, "log_level": level})
         try:
-            worker = await WorkerProcess.spawn(on_reaped=self._workers.discard)
+            worker = await WorkerProcess.spawn(on_answer=self._dispatch, on_reaped=self._workers.discard)
         except OSError as error:
             raise StartError(f"cannot start a worker process: {error}") from error
         self._workers.add(worker)
+        made = Call(0, hello)
+        worker.send(made)
         try:
             async with asyncio.timeout(self._start_timeout_seconds):
-                _result(await worker.ask(hello))
+                worker.concurrency = _result(await asyncio.shield(made.reply))
         except BaseException as error:
             worker.kill("start")
             raise _why_not_started(self.factory, self._start_timeout_seconds, error) from None
         worker.calls = 0
         return worker
+
+
+def _first(queue: deque[Call]) -> Call | None:
+    """The first that still waits; those before it, whose callers left, are dropped."""
+    while queue and queue[0].worker.done():
+        queue.popleft()
+    return queue[0] if queue else None
 
 
 def _why_not_started(factory: str, seconds: float, error: BaseException) -> BaseException:

@@ -5,6 +5,7 @@ The gRPC process never imports the scorer; it learns what it needs from `ScorerH
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from services.server.errors import StartError
 from services.server.worker import make
 from services.verdicts import (
+    AsyncScorer,
     Component,
     ErrorReason,
     Item,
@@ -26,6 +28,7 @@ from services.verdicts import (
 )
 
 MAX_BATCH = 512
+MAX_CONCURRENCY = 4096
 MAX_ITEM_SECONDS = 600.0
 MAX_EVIDENCE_CHARACTERS = 4096
 """Of one verdict, all its evidence together; the rest is cut, so that 512 verdicts fit a message."""
@@ -37,18 +40,27 @@ class WrongCountError(Exception):
     """The scorer returned something other than one outcome for each item; the items are then tried one by one."""
 
 
-class ScorerHost:
-    """What a scorer's worker pool makes in each of its processes."""
+def host_scorer(scorer: str, kwargs: Mapping[str, Any]) -> ScorerHost | AsyncScorerHost:
+    """What a scorer's worker pool makes in each of its processes.
 
-    def __init__(self, scorer: str, kwargs: Mapping[str, Any]) -> None:
-        """Makes the scorer. Raises StartError where it cannot be made or is no scorer."""
-        self._scorer: Scorer = make(scorer, kwargs)
-        check_scorer(scorer, self._scorer)
-        self._components = {component.name: component for component in self._scorer.components}
+    Raises StartError where the scorer cannot be made or is no scorer.
+    """
+    made = make(scorer, kwargs)
+    check_scorer(scorer, made)
+    return AsyncScorerHost(made) if inspect.iscoroutinefunction(made.score) else ScorerHost(made)
+
+
+class _Host:
+    """What hosts of both kinds of scorers do."""
+
+    def __init__(self, scorer: Scorer | AsyncScorer) -> None:
+        """scorer: one that `check_scorer` lets pass."""
+        self._described = scorer
+        self._components = {component.name: component for component in scorer.components}
 
     def describe(self, _payload: None) -> dict[str, Any]:
         """Everything about the scorer that its service tells or needs, of JSON's types."""
-        scorer = self._scorer
+        scorer = self._described
         components = [
             {name: getattr(component, name) for name in ("name", "doc", "low", "high", "higher_is_better")}
             for component in scorer.components
@@ -62,41 +74,71 @@ class ScorerHost:
             "timeout_seconds": scorer.timeout_seconds,
         }
 
-    def score(self, payload: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One outcome for each item, in order: a verdict's three fields, or an error's two.
-
-        payload: items with the fields of `Item`, but `checks_json` (text) for `checks`.
-        """
-        outcomes: list[Outcome | None] = []
-        fit: list[Item] = []
-        for fields in payload:
-            item = self._item(fields)
-            outcomes.append(item if isinstance(item, ItemError) else None)
-            if isinstance(item, Item):
-                fit.append(item)
-        answers = iter(self._score(fit) if fit else ())
-        return [_plain(next(answers) if outcome is None else outcome) for outcome in outcomes]
-
     def _item(self, fields: Mapping[str, Any]) -> Item | ItemError:
         fields = dict(fields)
         try:
             checks = parse_checks(fields.pop("checks_json"))
-            self._scorer.checks.model_validate(checks)
+            self._described.checks.model_validate(checks)
         except ValidationError as error:
             return ItemError(ErrorReason.INVALID_ITEM, describe_misfit(error))
         except ValueError as error:
             return ItemError(ErrorReason.INVALID_ITEM, str(error))
         return Item(checks=checks, **fields)
 
-    def _score(self, items: Sequence[Item]) -> list[Outcome]:
-        outcomes = self._scorer.score(items)
-        if not isinstance(outcomes, Sequence) or len(outcomes) != len(items):
+    def _read(self, payload: Sequence[Mapping[str, Any]]) -> list[Item | ItemError]:
+        return [self._item(fields) for fields in payload]
+
+    def _write(self, read: Sequence[Item | ItemError], answers: object) -> list[dict[str, Any]]:
+        """answers: what the scorer returned for those of `read` that are items."""
+        checked = iter(self._checked(answers, len(_items(read))))
+        return [_plain(each if isinstance(each, ItemError) else next(checked)) for each in read]
+
+    def _checked(self, outcomes: object, count: int) -> list[Outcome]:
+        if not isinstance(outcomes, Sequence) or len(outcomes) != count:
             got = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else type(outcomes).__name__
-            complaint = f"the scorer returned {got} for {len(items)} items"
-            if len(items) > 1:
+            complaint = f"the scorer returned {got} for {count} items"
+            if count > 1:
                 raise WrongCountError(complaint)
             return [ItemError(ErrorReason.SCORER_FAILED, complaint)]
         return [check_outcome(outcome, self._components) for outcome in outcomes]
+
+
+class ScorerHost(_Host):
+    """A scorer's, which runs one chunk at a time."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """scorer: one that `check_scorer` lets pass."""
+        super().__init__(scorer)
+        self._scorer = scorer
+
+    def score(self, payload: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One outcome for each item, in order: a verdict's three fields, or an error's two.
+
+        payload: items with the fields of `Item`, but `checks_json` (text) for `checks`.
+        """
+        read = self._read(payload)
+        items = _items(read)
+        return self._write(read, self._scorer.score(items) if items else [])
+
+
+class AsyncScorerHost(_Host):
+    """An async scorer's, which runs chunks side by side."""
+
+    def __init__(self, scorer: AsyncScorer) -> None:
+        """scorer: one that `check_scorer` lets pass."""
+        super().__init__(scorer)
+        self._scorer = scorer
+        self.concurrency = scorer.concurrency
+
+    async def score(self, payload: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """As `ScorerHost.score`."""
+        read = self._read(payload)
+        items = _items(read)
+        return self._write(read, await self._scorer.score(items) if items else [])
+
+
+def _items(read: Sequence[Item | ItemError]) -> list[Item]:
+    return [each for each in read if isinstance(each, Item)]
 
 
 def check_scorer(path: str, scorer: Any) -> None:
@@ -116,6 +158,11 @@ def check_scorer(path: str, scorer: Any) -> None:
         ),
         "score": ("a method that takes a list of items", callable),
     }
+    if inspect.iscoroutinefunction(getattr(scorer, "score", None)):
+        requirements["concurrency"] = (
+            f"a whole number, 1 to {MAX_CONCURRENCY}",
+            lambda value: type(value) is int and 1 <= value <= MAX_CONCURRENCY,
+        )
     missing = [name for name in requirements if not hasattr(scorer, name)]
     if missing:
         raise StartError(f"{path!r} is not a scorer: it has no {', '.join(missing)}")

@@ -66,7 +66,7 @@ def serve_scorer(
 async def scorer_service(service: Service, scorer: str, kwargs: Mapping[str, Any]) -> AsyncIterator[None]:
     """The `register` of a scorer: starts its workers and adds the servicer."""
     pool = WorkerPool(
-        "services.server.scorer_host:ScorerHost",
+        "services.server.scorer_host:host_scorer",
         {"scorer": scorer, "kwargs": dict(kwargs)},
         size=service.options.workers,
         limit=service.options.queue_limit,
@@ -83,10 +83,10 @@ async def scorer_service(service: Service, scorer: str, kwargs: Mapping[str, Any
 
 
 class ScorerServicer(scoring_pb2_grpc.ScorerServicer):
-    """ScoreBatch, ScoreStream and Describe over a pool of `ScorerHost`s."""
+    """ScoreBatch, ScoreStream and Describe over a pool of hosts of the scorer."""
 
     def __init__(self, pool: WorkerPool, facts: Mapping[str, Any], draining: asyncio.Event) -> None:
-        """facts: what `ScorerHost.describe` returned."""
+        """facts: what the host's `describe` returned."""
         self._pool = pool
         self._grader = Grader(pool, facts["batch_size"])
         self._timeout_seconds = float(facts["timeout_seconds"])

@@ -1,14 +1,16 @@
-"""The child's side of a worker pool: makes the object that computes and calls its methods, one at a time.
+"""The child's side of a worker pool: makes the object that computes and calls its methods.
 
 Started by `services.server.pool` as `python -m services.server.worker FD`. Calls run in the main thread, so that code
-which needs it (signals, some C libraries) works. What the object prints goes to stderr: the socket is the only channel.
+which needs it (signals, some C libraries) works: one at a time, or in an asyncio loop where the object has `concurrency`. What the object prints goes to stderr: the socket is the only channel.
 The process and all it started end when the socket closes, that is, when the parent is gone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import importlib
+import inspect
 import json
 import os
 import queue
@@ -70,43 +72,101 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(connection, requests), name="requests", daemon=True).start()
+    reader = _Reader(connection, requests.put)
+    threading.Thread(target=reader.read, name="requests", daemon=True).start()
     hello = requests.get()
     configure_logs(hello["factory"], hello["log_level"])
     try:
         target = make(hello["factory"], hello["kwargs"])
     except StartError as error:
-        connection.sendall(encode_frame({"error": {"type": "StartError", "message": str(error)}}))
+        connection.sendall(encode_frame({"call": 0, "error": {"type": "StartError", "message": str(error)}}))
         return
-    connection.sendall(encode_frame({"result": None}))
+    concurrency: int | None = getattr(target, "concurrency", None)
+    ready = encode_frame({"call": 0, "result": concurrency})
+    if concurrency is None:
+        connection.sendall(ready)
+        _serve_one_by_one(target, connection, requests)
+    else:
+        asyncio.run(_serve_side_by_side(target, connection, reader, ready))
+
+
+def _serve_one_by_one(target: Any, connection: socket.socket, requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     while True:
         request = requests.get()
         faulthandler.dump_traceback_later(request["seconds"] + SLACK_SECONDS, exit=True)
-        reply = _answer(target, request)
+        try:
+            reply = _reply(request, getattr(target, request["method"])(request["payload"]))
+        except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end the call, not the worker
+            reply = _failure(request, error)
         faulthandler.cancel_dump_traceback_later()
         connection.sendall(reply)
 
 
-def _answer(target: Any, request: dict[str, Any]) -> bytes:
+async def _serve_side_by_side(target: Any, connection: socket.socket, reader: _Reader, ready: bytes) -> None:
+    """Answers calls as they end; a message `cancel` ends one."""
+    loop = asyncio.get_running_loop()
+    tasks: dict[int, asyncio.Task[bytes]] = {}
+    latest = 0.0
+
+    def take(message: dict[str, Any]) -> None:
+        nonlocal latest
+        if "cancel" in message:
+            if message["cancel"] in tasks:  # else its answer is on the way
+                tasks[message["cancel"]].cancel()
+            return
+        latest = max(latest, loop.time() + message["seconds"])
+        faulthandler.dump_traceback_later(latest - loop.time() + SLACK_SECONDS, exit=True)
+        task = tasks[message["call"]] = loop.create_task(_answer(target, message))
+        task.add_done_callback(lambda _: answered(message))
+
+    def answered(request: dict[str, Any]) -> None:
+        task = tasks.pop(request["call"])
+        if not tasks:
+            faulthandler.cancel_dump_traceback_later()
+        # One that is cancelled before it began has no chance to say so itself.
+        connection.sendall(_failure(request, asyncio.CancelledError()) if task.cancelled() else task.result())
+
+    reader.deliver = lambda message: loop.call_soon_threadsafe(take, message)
+    connection.sendall(ready)
+    await loop.create_future()
+
+
+async def _answer(target: Any, request: Mapping[str, Any]) -> bytes:
     try:
-        return encode_frame({"result": getattr(target, request["method"])(request["payload"])})
-    except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end the call, not the worker
+        result = getattr(target, request["method"])(request["payload"])
+        return _reply(request, await result if inspect.isawaitable(result) else result)
+    except BaseException as error:  # whatever it is, it ends the call and not the loop
+        return _failure(request, error)
+
+
+def _reply(request: Mapping[str, Any], result: Any) -> bytes:
+    return encode_frame({"call": request["call"], "result": result})
+
+
+def _failure(request: Mapping[str, Any], error: BaseException) -> bytes:
+    if not isinstance(error, asyncio.CancelledError):
         # The exception's text may quote a user's data, so only where it was raised is logged.
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
         get_logger().error("call raised", method=request["method"], exception=type(error).__name__, where=where)
-        return encode_frame({"error": {"type": type(error).__name__, "message": str(error)}})
+    return encode_frame({"call": request["call"], "error": {"type": type(error).__name__, "message": str(error)}})
 
 
-def _read(connection: socket.socket, requests: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Hands requests to the main thread; when the stream ends, however it ends, so does the process group, at once."""
-    stream = connection.makefile("rb")
-    try:
-        while len(header := stream.read(LENGTH.size)) == LENGTH.size:
-            requests.put(json.loads(stream.read(*LENGTH.unpack(header))))
-    finally:  # a parent that dies with an unread answer makes it a reset, not an end of file
-        if os.getpgrp() == os.getpid():
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
+class _Reader:
+    """Hands messages over; when the stream ends, however it ends, the process group ends with it, at once."""
+
+    def __init__(self, connection: socket.socket, deliver: Callable[[dict[str, Any]], object]) -> None:
+        self.deliver = deliver
+        self._stream = connection.makefile("rb")
+
+    def read(self) -> None:
+        """Runs in a thread of its own, so that no computing holds it up."""
+        try:
+            while len(header := self._stream.read(LENGTH.size)) == LENGTH.size:
+                self.deliver(json.loads(self._stream.read(*LENGTH.unpack(header))))
+        finally:  # a parent that dies with an unread answer makes it a reset, not an end of file
+            if os.getpgrp() == os.getpid():
+                os.killpg(os.getpid(), signal.SIGKILL)
+            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One worker process as its pool sees it: how it is started, asked, killed and buried."""
+"""One worker process as its pool sees it: how it is started, given calls, killed and buried."""
 
 from __future__ import annotations
 
@@ -11,16 +11,34 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.server.errors import WorkerDiedError
-from services.server.frames import LENGTH
+from services.server.frames import LENGTH, encode_frame
+
+WITHDRAWAL_SECONDS = 2.0
+"""A worker that takes many calls and does not answer for one within this time after it was cancelled is killed."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call on its way. `worker` is done when one has it, `reply` when that has answered or died."""
+
+    number: int
+    frame: bytes
+    weight: int = 1
+    alone: bool = False
+    """Nothing else may be under way in its worker."""
+    worker: asyncio.Future[WorkerProcess] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    reply: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class WorkerProcess:
     """One child process. `gone` is set when it takes no more calls, `reaped` when the process has ended.
 
-    `calls` counts what it was asked since it was ready; `cause` says why it is gone.
+    `calls` counts what it was given since it was ready; `cause` says why it is gone. `concurrency` is how much weight of
+    calls it takes at once, None where it takes one call at a time, whose cancelling costs the process.
     """
 
     def __init__(
@@ -28,6 +46,7 @@ class WorkerProcess:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        on_answer: Callable[[], None],
         on_reaped: Callable[[WorkerProcess], None],
     ) -> None:
         self.pid = process.pid
@@ -36,12 +55,15 @@ class WorkerProcess:
         self.reaped = asyncio.Event()
         self.cause = "died"
         self.calls = 0
+        self.concurrency: int | None = None
         self._writer = writer
-        self._reply: asyncio.Future[dict[str, Any]] | None = None
-        self._tasks = (asyncio.create_task(self._listen(reader)), asyncio.create_task(self._reap(process, on_reaped)))
+        self._under_way: dict[int, Call] = {}
+        self._on_answer = on_answer
+        self._tasks = {asyncio.create_task(self._listen(reader)), asyncio.create_task(self._reap(process, on_reaped))}
 
     @classmethod
-    async def spawn(cls, on_reaped: Callable[[WorkerProcess], None]) -> WorkerProcess:
+    async def spawn(cls, on_answer: Callable[[], None], on_reaped: Callable[[WorkerProcess], None]) -> WorkerProcess:
+        """on_answer: called when the worker has room again. on_reaped: when the process has ended."""
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         with theirs:
@@ -56,18 +78,47 @@ class WorkerProcess:
             except BaseException:
                 writer.close()
                 raise
-        return cls(process, reader, writer, on_reaped)
+        return cls(process, reader, writer, on_answer, on_reaped)
 
-    async def ask(self, frame: bytes) -> dict[str, Any]:
-        """Sends an encoded message and returns the answer. Raises WorkerDiedError."""
+    @property
+    def load(self) -> int:
+        """Weight of the calls under way, those included that were withdrawn and not answered yet."""
+        return sum(call.weight for call in self._under_way.values())
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it runs a call that wants to be alone."""
+        return any(call.alone for call in self._under_way.values())
+
+    def has_room(self, call: Call) -> bool:
+        """Whether the call may be sent now."""
         if self.gone.is_set():
-            raise WorkerDiedError
+            return False
+        if not self._under_way:
+            return True
+        return not (call.alone or self.is_alone) and self.load + call.weight <= (self.concurrency or 0)
+
+    def send(self, call: Call) -> None:
+        """Gives it a call."""
         self.calls += 1
-        self._reply = asyncio.get_running_loop().create_future()
-        with suppress(ConnectionError):  # `_listen` sees the end as well and says so
-            self._writer.write(frame)
-            await self._writer.drain()
-        return await self._reply
+        self._under_way[call.number] = call
+        self._writer.write(call.frame)
+        call.worker.set_result(self)
+
+    def withdraw(self, call: Call, cause: str) -> asyncio.Task[None]:
+        """Cancels a call that it has. The task ends when it is answered or the process was killed for it."""
+        task = asyncio.create_task(self._withdraw(call, cause))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _withdraw(self, call: Call, cause: str) -> None:
+        if self.concurrency is not None and not call.reply.done():
+            self._writer.write(encode_frame({"cancel": call.number}))
+            await asyncio.wait([call.reply], timeout=WITHDRAWAL_SECONDS)
+        if not call.reply.done():
+            self.kill(cause)
+        call.reply.exception()  # nobody else may look at it, which asyncio would complain about
 
     def kill(self, cause: str) -> None:
         """Kills the process and everything in its group."""
@@ -82,16 +133,20 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._writer.close()
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(WorkerDiedError())
+        calls = list(self._under_way.values())
+        self._under_way.clear()
+        for call in calls:
+            call.reply.set_exception(WorkerDiedError(shared=len(calls) > 1))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):  # the end, or a broken channel
             while True:
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 reply = json.loads(await reader.readexactly(length))
-                if self._reply is not None and not self._reply.done():
-                    self._reply.set_result(reply)
+                call = self._under_way.pop(reply["call"], None)
+                if call is not None:  # None where it was killed meanwhile
+                    call.reply.set_result(reply)
+                    self._on_answer()
         self._end()
 
     async def _reap(self, process: asyncio.subprocess.Process, on_reaped: Callable[[WorkerProcess], None]) -> None:

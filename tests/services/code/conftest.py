@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,29 +28,31 @@ def sandbox_address(sandbox_service: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def scorer(sandbox_address: str) -> Iterator[CodeScorer]:
-    """A scorer that calls it, in this process."""
+def score(sandbox_address: str) -> Iterator[Callable[[Sequence[Item]], Sequence[Outcome]]]:
+    """`score` of a scorer that calls it, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASSAY_SANDBOX_ADDRESS", sandbox_address)
-        yield CodeScorer()
+        yield lambda items: asyncio.run(CodeScorer().score(items))
 
 
 @pytest.fixture
-def judge(scorer: CodeScorer) -> Callable[..., Outcome]:
+def judge(score: Callable[[Sequence[Item]], Sequence[Outcome]]) -> Callable[..., Outcome]:
     """The outcome of one response."""
 
     def outcome(response: str, prompt: str = "", timeout_seconds: float = 30.0, **checks: Any) -> Outcome:
-        return scorer.score([Item("item", prompt, response, checks, timeout_seconds=timeout_seconds)])[0]
+        return score([Item("item", prompt, response, checks, timeout_seconds=timeout_seconds)])[0]
 
     return outcome
 
 
 @pytest.fixture
-def judge_many(scorer: CodeScorer) -> Callable[[Sequence[Item]], dict[str, Outcome]]:
+def judge_many(
+    score: Callable[[Sequence[Item]], Sequence[Outcome]],
+) -> Callable[[Sequence[Item]], dict[str, Outcome]]:
     """The outcomes of many items by id, judged side by side."""
 
     def outcomes(items: Sequence[Item]) -> dict[str, Outcome]:
-        return {item.id: outcome for item, outcome in zip(items, scorer.score(items), strict=True)}
+        return {item.id: outcome for item, outcome in zip(items, score(items), strict=True)}
 
     return outcomes
 

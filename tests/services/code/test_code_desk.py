@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def item(code: str, cases: int = 1, timeout_seconds: float = 20.0, **checks: Any
 
 
 def score(*items: Item) -> dict[str, Outcome]:
-    return dict(zip((each.id for each in items), CodeScorer().score(items), strict=True))
+    return dict(zip((each.id for each in items), asyncio.run(CodeScorer().score(items)), strict=True))
 
 
 def labels(outcomes: dict[str, Outcome]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -256,7 +257,8 @@ def test_limits_that_the_sandbox_refuses_are_an_error_of_the_item(judge: Judge) 
 
 def test_without_a_sandbox_there_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SANDBOX_ADDRESS", "127.0.0.1:1")
-    outcome = CodeScorer().score([Item("item", "", "print(1)", {"cases": [{"stdout": "1"}]}, timeout_seconds=5.0)])[0]
+    item = Item("item", "", "print(1)", {"cases": [{"stdout": "1"}]}, timeout_seconds=5.0)
+    (outcome,) = asyncio.run(CodeScorer().score([item]))
     error(outcome, ErrorReason.UNAVAILABLE, "sandbox service at 127.0.0.1:1")
 
 

@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.client.scoring import ScoringClient
 from services.verdicts import ErrorReason, Item, ItemError, Outcome, Verdict
+from services.wire import item_to_wire
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def busy(sandbox: Any) -> float:
 
 
 def test_a_cancelled_batch_kills_its_runs(code_service: Any, sandbox_service: Any) -> None:
-    """The caller goes, so the worker, its sandbox call and the program go."""
+    """The caller's time is over, so its sandbox call and the program go."""
     with ScoringClient("code", code_service.address) as client, ThreadPoolExecutor(1) as threads:
         scoring = threads.submit(client.score, [SLEEPER], 4.0)
         wait_until(lambda: busy(sandbox_service) == 1)
@@ -89,6 +92,26 @@ def test_a_cancelled_batch_kills_its_runs(code_service: Any, sandbox_service: An
     assert isinstance(outcome, ItemError)
     assert outcome.reason is ErrorReason.DEADLINE
     wait_until(lambda: busy(sandbox_service) == 0)
+
+
+def test_a_caller_that_leaves_ends_its_runs_and_no_process(code_service: Any, sandbox_service: Any) -> None:
+    """Of a program that has a long time left, at once; what runs beside it goes on."""
+    workers = {worker.pid for worker in code_service.workers()}
+    item = Item("beside", "", "import time\ntime.sleep(3)\nprint(1)", {"cases": [{"stdout": "1"}]})
+    with grpc.insecure_channel(code_service.address) as channel, ThreadPoolExecutor(1) as threads:
+        stub = scoring_pb2_grpc.ScorerStub(channel)
+        with ScoringClient("code", code_service.address) as client:
+            beside = threads.submit(client.score, [item], 60.0)
+            calls = [
+                stub.ScoreBatch.future(scoring_pb2.ScoreBatchRequest(items=[item_to_wire(SLEEPER)])) for _ in range(3)
+            ]
+            wait_until(lambda: busy(sandbox_service) == 2)
+            for call in calls:
+                call.cancel()
+            outcome = beside.result()["beside"]
+    assert isinstance(outcome, Verdict) and outcome.label == "pass"
+    wait_until(lambda: busy(sandbox_service) == 0)
+    assert {worker.pid for worker in code_service.workers()} == workers
 
 
 def test_a_sandbox_that_dies_in_mid_run_is_no_verdict(start_service: Any) -> None:

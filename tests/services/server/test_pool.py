@@ -287,8 +287,8 @@ def test_a_worker_ends_when_its_socket_does(answer_read):
     command = [sys.executable, "-m", "services.server.worker", str(theirs.fileno())]
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, cwd=ROOT) as process:
         theirs.close()
-        ours.sendall(encode_frame({"factory": "puppet:Machine", "kwargs": {}, "log_level": "info"}))
-        ready = encode_frame({"result": None})
+        ours.sendall(encode_frame({"call": 0, "factory": "puppet:Machine", "kwargs": {}, "log_level": "info"}))
+        ready = encode_frame({"call": 0, "result": None})
         assert ours.recv(len(ready), 0 if answer_read else socket.MSG_PEEK) == ready
         ours.close()
         assert process.wait(30) == -signal.SIGKILL

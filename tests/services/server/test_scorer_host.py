@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from services.server.errors import StartError
 from services.server.scorer_host import (
     MAX_EVIDENCE_CHARACTERS,
-    ScorerHost,
     WrongCountError,
     check_scorer,
     describe_misfit,
+    host_scorer,
 )
 from services.verdicts import Component, ErrorReason, ItemError, Verdict, check_outcome, parse_checks
 
@@ -27,7 +27,7 @@ RANGE = {"a/b": Component("a/b", "", 0.0, 1.0)}
 @pytest.fixture
 def puppet(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    yield ScorerHost("puppet:Puppet", {})
+    yield host_scorer("puppet:Puppet", {})
     sys.modules.pop("puppet")
 
 
