@@ -2,7 +2,8 @@
 
 What several items ask for at the same time goes in one call. What failed with others is tried again alone, so that it
 is the guilty one that goes without a verdict; so is what the sandbox failed under. Full runs, which may take long, go
-alone from the start.
+alone from the start, and only some at a time: were all endless loops of a batch sent at once, most would spend their
+items' time in the sandbox's queue. Until it is its turn, an item's time stands still.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from services.client.sandbox import AsyncSandboxClient, Result, Run
 from services.code.budget import FIRST, Steps, processes
 from services.code.judgement import BadItemError
 from services.sandbox.bounds import ANSWER_BYTES, MAX_RUNS, answer_bytes
+from services.server.worker import extend
 from services.verdicts import ErrorReason, ItemError
 
 Answer = TypeVar("Answer")
@@ -30,6 +32,8 @@ _ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.1
 _REQUEST_CHARACTERS = 4 << 20
 """Of a call's sources and inputs; a message holds so many even where each is four bytes."""
+_TICK_SECONDS = 1.0
+"""How often a call that waits for a turn says so to whoever watches its time."""
 _LATE = ItemError(ErrorReason.DEADLINE, "the sandbox was too busy to run the item in its time")
 
 
@@ -41,6 +45,8 @@ class _Seat(Generic[Answer]):
     deadline: float
     results: list[Result | None] = field(default_factory=list)
     outcome: Answer | ItemError | None = None
+    waits_since: float | None = None
+    """Since when it waits for its turn."""
 
 
 @dataclass(eq=False, slots=True)
@@ -50,16 +56,22 @@ class _Errand:
     seat: _Seat
     place: int
     run: Run
-    alone: bool
+    alone: bool = False
     attempts: int = 0
     due: float = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        return self.run.limits.wall_seconds > FIRST.wall_seconds
 
 
 class Desk(Generic[Answer]):
     """For one chunk of items."""
 
-    def __init__(self, client: AsyncSandboxClient) -> None:
+    def __init__(self, client: AsyncSandboxClient, turns: asyncio.Semaphore) -> None:
+        """turns: for full runs; all desks that one sandbox serves may share them."""
         self._client = client
+        self._turns = turns
         self._seats: list[_Seat[Answer]] = []
         self._errands: list[_Errand] = []
         self._under_way: dict[asyncio.Task[list[Result]], list[_Errand]] = {}
@@ -67,6 +79,7 @@ class Desk(Generic[Answer]):
     async def judge(self, judgings: Sequence[tuple[Steps[Answer], float]]) -> list[Answer | ItemError]:
         """The outcomes, in order. Each judging comes with its deadline (`time.monotonic`). Cancelling it ends the runs."""
         self._seats = [_Seat(steps, deadline) for steps, deadline in judgings]
+        self._latest = max(deadline for _, deadline in judgings)
         for seat in self._seats:
             self._advance(seat)
         try:
@@ -92,7 +105,7 @@ class Desk(Generic[Answer]):
             return
         seat.results = [None] * len(runs)
         for place, run in enumerate(runs):
-            self._errands.append(_Errand(seat, place, run, alone=run.limits.wall_seconds > FIRST.wall_seconds))
+            self._errands.append(_Errand(seat, place, run))
 
     def _close(self, seat: _Seat[Answer], error: ItemError) -> None:
         if seat.outcome is None:
@@ -109,6 +122,8 @@ class Desk(Generic[Answer]):
                 self._close(errand.seat, _LATE)
             elif errand.due > now:
                 waiting.append(errand)
+            elif errand.is_full:
+                self._under_way[asyncio.create_task(self._in_turn(errand))] = [errand]
             elif errand.alone:
                 self._start([errand], now)
             else:
@@ -122,22 +137,44 @@ class Desk(Generic[Answer]):
         execution = self._client.execute([errand.run for errand in errands], seconds)
         self._under_way[asyncio.create_task(execution)] = errands
 
+    async def _in_turn(self, errand: _Errand) -> list[Result]:
+        seat = errand.seat
+        turn = asyncio.ensure_future(self._turns.acquire())
+        try:
+            while not turn.done():
+                seat.waits_since = time.monotonic()
+                await asyncio.wait([turn], timeout=_TICK_SECONDS)
+                self._put_off(seat, time.monotonic() - seat.waits_since)
+            seat.waits_since = None
+            return await self._client.execute([errand.run], seat.deadline - time.monotonic())
+        finally:
+            seat.waits_since = None
+            if not turn.cancel() and not turn.cancelled():
+                self._turns.release()
+
+    def _put_off(self, seat: _Seat[Answer], seconds: float) -> None:
+        """An item's deadline, and with it that of the call that this is."""
+        seat.deadline += seconds
+        if seat.deadline > self._latest:
+            extend(seat.deadline - self._latest)
+            self._latest = seat.deadline
+
     async def _receive(self) -> None:
         """Waits until a call is done, a pause is over or an item is late."""
-        times = [seat.deadline for seat in self._seats if seat.outcome is None]
+        times = [seat.deadline for seat in self._seats if seat.outcome is None and seat.waits_since is None]
         times += [errand.due for errand in self._errands]
-        if not times:
+        if not times and not self._under_way:
             return
-        left = max(0.0, min(times) - time.monotonic())
+        left = max(0.0, min(times) - time.monotonic()) if times else None
         if self._under_way:
             done, _ = await asyncio.wait(self._under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             for execution in done:
                 self._take(execution)
         else:
-            await asyncio.sleep(left)
+            await asyncio.sleep(left or 0.0)
         now = time.monotonic()
         for seat in self._seats:
-            if seat.outcome is None and seat.deadline <= now:
+            if seat.outcome is None and seat.waits_since is None and seat.deadline <= now:
                 self._close(seat, _LATE)
 
     def _take(self, execution: asyncio.Task[list[Result]]) -> None:

@@ -25,6 +25,9 @@ from services.verdicts import Component, ErrorReason, Item, ItemError, Outcome, 
 
 _MARGIN = 0.95
 """Of an item's time, what is used; its worker is killed at the end of all of it."""
+_FULL_RUNS = 4
+"""Of a worker, at once in the sandbox. So many endless loops with the default limits end within an item's time even where
+the sandbox has one slot for every four workers."""
 _LEAST_CPU_SECONDS = 0.01
 """Shorter times are taken for this: below it, starting and noise are most of what is measured."""
 
@@ -69,10 +72,10 @@ class CodeScorer:
     batch_size = 16
     timeout_seconds = 60.0
     concurrency = 48
-    """Some wait while others are run. Their time goes on meanwhile, so more of them would have slow ones end too late."""
 
     def __init__(self) -> None:
         self._client: AsyncSandboxClient | None = None
+        self._turns = asyncio.Semaphore(_FULL_RUNS)
 
     async def score(self, items: Sequence[Item]) -> list[Outcome]:
         """One outcome for each item, in order; all are judged side by side."""
@@ -85,7 +88,7 @@ class CodeScorer:
         for paper in papers:
             seconds = _MARGIN * (paper.item.timeout_seconds or self.timeout_seconds)
             judgings.append((_judge(paper, seconds, caller), start + seconds))
-        judged = await Desk[_Judged](self._client).judge(judgings)
+        judged = await Desk[_Judged](self._client, self._turns).judge(judgings)
         asking = [
             paper
             for paper, each in zip(papers, judged, strict=True)

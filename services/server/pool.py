@@ -150,12 +150,12 @@ class WorkerPool:
         try:
             with QUEUE_LENGTH.track_inprogress():
                 worker = await call.worker
-            done, _ = await asyncio.wait([call.reply], timeout=timeout_seconds)
+            await _until_late(call, timeout_seconds)
         except asyncio.CancelledError:
             if call.worker.done() and not call.worker.cancelled() and call.worker.exception() is None:
                 call.worker.result().withdraw(call, "cancelled")
             raise
-        if done:
+        if call.reply.done():
             return _result(call.reply.result())
         await asyncio.shield(worker.withdraw(call, "timeout"))
         death = call.reply.exception()
@@ -240,6 +240,14 @@ class WorkerPool:
             raise _why_not_started(self.factory, self._start_timeout_seconds, error) from None
         worker.calls = 0
         return worker
+
+
+async def _until_late(call: Call, seconds: float) -> None:
+    """Waits for the reply, or until the call's time is over, to which its worker may have added."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    while not call.reply.done() and (left := start + seconds + call.more_seconds - loop.time()) > 0:
+        await asyncio.wait([call.reply], timeout=left)
 
 
 def _first(queue: deque[Call]) -> Call | None:

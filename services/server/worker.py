@@ -1,8 +1,9 @@
 """The child's side of a worker pool: makes the object that computes and calls its methods.
 
 Started by `services.server.pool` as `python -m services.server.worker FD`. Calls run in the main thread, so that code
-which needs it (signals, some C libraries) works: one at a time, or in an asyncio loop where the object has `concurrency`. What the object prints goes to stderr: the socket is the only channel.
-The process and all it started end when the socket closes, that is, when the parent is gone.
+which needs it (signals, some C libraries) works: one at a time, or in an asyncio loop where the object has `concurrency`.
+What the object prints goes to stderr: the socket is the only channel. The process and all it started end when the socket
+closes, that is, when the parent is gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from services.server.errors import StartError
@@ -29,6 +31,15 @@ from services.server.logs import configure_logs, get_logger
 SLACK_SECONDS = 5.0
 """A call that outstays its time by this much ends the process even if it holds the interpreter lock. The parent kills
 sooner; this is for a parent that died meanwhile."""
+_extend: ContextVar[Callable[[float], None]] = ContextVar("extend", default=lambda _: None)
+
+
+def extend(seconds: float) -> None:
+    """Gives the call that this runs in so much more time. For what a call waits for without being at fault.
+
+    Only where calls run side by side; elsewhere, and outside a worker, it does nothing.
+    """
+    _extend.get()(seconds)
 
 
 def _load(path: str) -> Callable[..., Any]:
@@ -109,15 +120,24 @@ async def _serve_side_by_side(target: Any, connection: socket.socket, reader: _R
     latest = 0.0
 
     def take(message: dict[str, Any]) -> None:
-        nonlocal latest
         if "cancel" in message:
             if message["cancel"] in tasks:  # else its answer is on the way
                 tasks[message["cancel"]].cancel()
             return
-        latest = max(latest, loop.time() + message["seconds"])
-        faulthandler.dump_traceback_later(latest - loop.time() + SLACK_SECONDS, exit=True)
+        watch(loop.time() + message["seconds"])
+        _extend.set(lambda seconds: more(message, seconds))  # for the task, which takes over what is set here
         task = tasks[message["call"]] = loop.create_task(_answer(target, message))
         task.add_done_callback(lambda _: answered(message))
+
+    def watch(until: float) -> None:
+        nonlocal latest
+        latest = max(latest, until)
+        faulthandler.dump_traceback_later(latest - loop.time() + SLACK_SECONDS, exit=True)
+
+    def more(request: dict[str, Any], seconds: float) -> None:
+        request["seconds"] += seconds
+        watch(latest + seconds)
+        connection.sendall(encode_frame({"call": request["call"], "more": seconds}))
 
     def answered(request: dict[str, Any]) -> None:
         task = tasks.pop(request["call"])

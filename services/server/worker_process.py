@@ -30,6 +30,8 @@ class Call:
     weight: int = 1
     alone: bool = False
     """Nothing else may be under way in its worker."""
+    more_seconds: float = 0.0
+    """Time that its worker has given it beyond its own."""
     worker: asyncio.Future[WorkerProcess] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     reply: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -143,6 +145,10 @@ class WorkerProcess:
             while True:
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 reply = json.loads(await reader.readexactly(length))
+                if "more" in reply:
+                    if reply["call"] in self._under_way:
+                        self._under_way[reply["call"]].more_seconds += reply["more"]
+                    continue
                 call = self._under_way.pop(reply["call"], None)
                 if call is not None:  # None where it was killed meanwhile
                     call.reply.set_result(reply)
