@@ -77,12 +77,17 @@ def _read_note(frame: list[str], notes: Notes) -> None:
             notes.raised.append(Raised(kind, message))
         case ["finished", _, _] | ["broke", _, _, _, _, _] | ["gone", _, _, _]:
             notes.verdict = frame
-        case ["returned", number, value] if notes.is_ready and number == str(len(notes.outcomes)):
+        case ["returned", number, value] if _follows(number, notes) and value.isascii():
             notes.outcomes.append(Returned(value))
-        case ["raised", number, kind, message] if notes.is_ready and number == str(len(notes.outcomes)):
+        case ["raised", number, kind, message] if _follows(number, notes):
             notes.outcomes.append(Raised(kind, message))
         case _:
             raise frames.FrameError("the program wrote to the sandbox's own file")
+
+
+def _follows(number: str, notes: Notes) -> bool:
+    """Whether an outcome is that of the next call."""
+    return notes.is_ready and number == str(len(notes.outcomes))
 
 
 def decide(

@@ -1,7 +1,7 @@
 """Messages between a confined process and its owner: lists of strings, each list behind its length.
 
-A frame is four bytes of length (big-endian) and that many bytes of JSON, a list of strings. The first string says what
-it is. Processes write theirs to a memory file that the owner reads when they have ended:
+A frame is four bytes of length (big-endian) and that many bytes: the lengths of the strings, a line's end, the strings
+in UTF-8. The first string says what it is. Processes write theirs to a memory file that the owner reads when they have ended:
 
     ["failed", type, message]         the source raised, or does not compile
     ["wants", module]                 it asked for a module that a sealed process has not got
@@ -11,23 +11,18 @@ it is. Processes write theirs to a memory file that the owner reads when they ha
 
 Test code, whose file begins with bytes that are no frame (`STATE_BYTES`), also says what it sees and how it ended:
 
+    ["compiled", text]                                             before any of it is executed; for the next process
     ["candidate raised", type, message]                            the first of each type, at once
     ["finished", executed, expected]
     ["broke", test, type, message, executed, expected]
     ["gone", why, executed, expected]                              the candidate answered no more, or with no answer
 
-It asks the candidate over a socket between the two:
-
-    ["call", id, target, args, kwargs]        ["get", id, target, name]
-    ["returned", id, value]                   ["raised", id, type, message]
-
-`args`, `kwargs` and `value` are texts of `sandbox/values.py`. The id of a question is drawn for it, so that an
-answer cannot be written in advance.
+What the two processes of a trial say to each other is in `sandbox/inside/peer.py`.
 """
 
 from __future__ import annotations
 
-from sandbox.values import MAX_BYTES, NotPlainError, decode, encode
+from sandbox.values import MAX_BYTES, BeyondBoundsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +30,9 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 3 * MAX_BYTES
-"""Longest frame: a value's text is escaped once more in it, which at most doubles it."""
+"""Longest frame: a compiled program's, of which the text may be longer than it is itself."""
+_MOST_LENGTHS = 128
+"""Bytes in which the lengths of a frame's strings must end: whoever writes another one costs its reader nothing."""
 WAITS, COMPUTES = b"w", b"c"
 """What the first byte of a checker's report is: whether the test code waits for the candidate."""
 STATE_BYTES = 5
@@ -50,7 +47,9 @@ class FrameError(Exception):
 
 def pack(*fields: str) -> bytes:
     """The bytes of a frame. Raises NotPlainError where it would be too long."""
-    body = encode(list(fields), MAX_FRAME_BYTES).encode("ascii")
+    body = join_job(fields)
+    if len(body) > MAX_FRAME_BYTES:
+        raise BeyondBoundsError(f"a frame of {len(body)} bytes; at most {MAX_FRAME_BYTES} are written")
     return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
@@ -79,15 +78,16 @@ def body_length(header: bytes) -> int:
     return length
 
 
-def unpack(body: bytes, max_bytes: int = MAX_FRAME_BYTES) -> list[str]:
+def unpack(body: bytes) -> list[str]:
     """The fields of a frame without its header. Raises FrameError for anything but a list of strings."""
-    try:
-        fields = decode(body.decode("ascii"), max_bytes)
-    except (UnicodeDecodeError, NotPlainError):
-        raise FrameError("a frame that is not a list of strings") from None
-    if not isinstance(fields, list) or not fields or not all(type(field) is str for field in fields):
+    lengths = body[:_MOST_LENGTHS].partition(b"\n")[0]
+    sizes = lengths.split(b" ")
+    if not all(map(bytes.isdigit, sizes)) or sum(map(int, sizes)) != len(body) - len(lengths) - 1:
         raise FrameError("a frame that is not a list of strings")
-    return fields
+    try:
+        return split_job(body)
+    except UnicodeDecodeError:
+        raise FrameError("a frame that is not a list of strings") from None
 
 
 def split(data: bytes) -> Iterator[list[str]]:

@@ -73,6 +73,8 @@ class Server:
         self.started_runs = 0
         self.layers: tuple[str, ...] = ()
         self.missing: dict[str, str] = {}
+        self.compiled: dict[str, str] = {}
+        """Of a server for test code: what its processes have compiled, for those after them (`sandbox/trial.py`)."""
         self._setup = setup
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[orders.Ended]] = {}

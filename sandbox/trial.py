@@ -8,6 +8,7 @@ owner in its report, which the candidate cannot reach.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,36 +23,50 @@ _DEATH_SECONDS = 0.5
 """A candidate whose test code is gone has this long to end; one that lives on has closed its socket on purpose."""
 _LATER_SECONDS = 1.0
 """How much later than the test code's the candidate's wall limit is: it is the test code that can tell who held it up."""
+_MOST_COMPILED = 64
 
 
 async def run_trial(trial: Trial, limits: Limits, candidates: Server, checkers: Server) -> TrialResult:
     """Runs the trial. Raises ServerError and OSError where a process cannot be ordered."""
-    names = [str(len(trial.names)), *trial.names, *trial.modules]
+    key = hashlib.sha256(trial.test.encode("utf-8", "surrogatepass")).hexdigest()
+    known = checkers.compiled.get(key, "")
+    test = ["checker", trial.test, known, str(len(trial.names)), *trial.names, *trial.modules]
     later = replace(limits, wall_seconds=limits.wall_seconds + _LATER_SECONDS)
     ours, theirs = socket.socketpair()
     with ExitStack() as stack:
         with ours, theirs:
             candidate = stack.enter_context(Process(candidates, ["candidate", trial.source], b"", later, ours))
             try:
-                checker = stack.enter_context(Process(checkers, ["checker", trial.test, *names], b"", limits, theirs))
+                checker = stack.enter_context(Process(checkers, test, b"", limits, theirs))
             except BaseException:
                 candidate.stop(Ending.INFRASTRUCTURE, "there is no test for it")
                 await candidate.wait()
                 raise
         try:
             await checker.wait()
-            if checker.notes().verdict[:1] != ["finished"]:
-                if not _held_up(checker.notes()):
+            notes = checker.notes()
+            if notes.verdict[:1] != ["finished"]:
+                if not _held_up(notes):
                     await asyncio.wait([candidate.future], timeout=_DEATH_SECONDS)
-                _stop(candidate, checker.notes())
+                _stop(candidate, notes)
             await candidate.wait()
         except BaseException:
             for process in (candidate, checker):
                 process.stop(Ending.INFRASTRUCTURE, "the owner gave up")
             await asyncio.shield(asyncio.gather(candidate.wait(), checker.wait()))
             raise
+        if notes.compiled and not known:
+            _keep(checkers.compiled, key, notes.compiled)
         loaded = candidate.notes().is_ready
-        return _result(candidate.result(), checker.result(), checker.notes(), loaded)
+        return _result(candidate.result(), checker.result(), notes, loaded)
+
+
+def _keep(compiled: dict[str, str], key: str, text: str) -> None:
+    """Keeps what test code was compiled to: the many answers to one task are judged by the same code. It was compiled
+    before any of it ran; whoever could have changed it later is that test code itself, which judges by it alone."""
+    while len(compiled) >= _MOST_COMPILED:
+        del compiled[next(iter(compiled))]
+    compiled[key] = text
 
 
 def _held_up(notes: Notes) -> bool:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from _json import encode_basestring_ascii as _quote
 from _json import make_scanner
+from time import thread_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ MAX_DEPTH = 64
 MAX_BITS = 1 << 20
 """Largest int."""
 _MAX_COLLISIONS = 64
+_BLOCK = 1024
+_MOST_SECONDS, _SECONDS_OF_AN_ITEM = 0.1, 1e-6
+"""CPU time in which a dict or a set must be filled: ten times what it takes."""
 _PLAIN_BITS = 64
 _INFINITY = float("inf")
 _DICTS = ("defaultdict", "Counter", "OrderedDict")
@@ -321,7 +325,8 @@ def _read_complex(items: list[Any]) -> complex:
 
 def _read_set(items: list[object]) -> set[object]:
     _check_hashes(items)
-    elements = set(items)
+    elements: set[object] = set()
+    _fill(elements, items)
     if len(elements) != len(items):
         raise NotPlainError("an element comes twice in a set")
     return elements
@@ -348,14 +353,28 @@ def _read_pairs(pairs: list[object], depth: int, resolve: Callable[[str], object
             raise NotPlainError("'$dict' holds something that is not a pair")
         items.append((_read(pair[0], depth + 2, resolve), _read(pair[1], depth + 2, resolve)))
     _check_hashes([key for key, _ in items])
-    return dict(items)
+    read: dict[object, object] = {}
+    _fill(read, items)
+    return read
+
+
+def _fill(table: Any, items: list[Any]) -> None:
+    """Fills a dict or a set, and gives up where that takes far longer than it can: keys can be chosen such that all look
+    for a place along the same path, though no two have the same hash."""
+    end = thread_time() + _MOST_SECONDS + _SECONDS_OF_AN_ITEM * len(items)
+    for start in range(0, len(items), _BLOCK):
+        table.update(items[start : start + _BLOCK])
+        if thread_time() > end:
+            raise BeyondBoundsError("keys or elements that were chosen to collide")
 
 
 def _check_hashes(keys: list[object]) -> None:
     """Refuses keys that cannot be hashed and floods of equal hashes, whose set takes quadratic time to build."""
     try:
-        distinct = {hash(key) for key in keys}
+        hashes = list(map(hash, keys))
     except TypeError as error:
         raise NotPlainError(f"a key or element cannot be hashed: {error}") from None
+    distinct: set[int] = set()
+    _fill(distinct, hashes)
     if len(keys) - len(distinct) > _MAX_COLLISIONS:
         raise BeyondBoundsError(f"more than {_MAX_COLLISIONS} keys or elements with one hash")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import operator
 
 from sandbox import frames
-from sandbox.inside.harness import PEER, builtin_name, message_of, receive, write
+from sandbox.inside import peer
+from sandbox.inside.harness import builtin_name, message_of
 from sandbox.values import NotPlainError, decode, encode
 
 TYPE_CHECKING = False
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+CHANGEABLE = frozenset({list, dict, set})
+"""Exact types of arguments that test code sees the changes of."""
 _MAX_OBJECTS = 100_000
 
 
@@ -30,12 +33,14 @@ _OPERATIONS = {
     "!through": _through,
     "!item": operator.getitem,
     "!next": next,
+    "!set": setattr,
     "!str": str,
+    "!truth": operator.truth,
 }
 """What test code may do to an object besides calling it and taking its attributes."""
 
 
-class _Objects:
+class Objects:
     """The objects that the test code has numbers of."""
 
     def __init__(self, module: ModuleType) -> None:
@@ -63,27 +68,48 @@ class _Objects:
 
 def serve(module: ModuleType) -> None:
     """Answers until the test code asks no more."""
-    objects = _Objects(module)
+    objects = Objects(module)
     while True:
         try:
-            kind, identity, target, *rest = receive()
+            kind, identity, text = peer.receive()
         except EOFError:
             return
-        write(PEER, frames.pack(*_answer(objects, kind, identity, target, rest)))
+        kind, text = answer(objects, kind, text)
+        peer.send(kind, identity, text)
 
 
-def _answer(objects: _Objects, kind: str, identity: str, target: str, rest: list[str]) -> tuple[str, ...]:
-    """The frame that answers a question."""
+def answer(objects: Objects, kind: str, text: str) -> tuple[str, str]:
+    """What to answer to a question: its kind, and a value's text."""
     try:
+        asked: Any = decode(text, resolve=objects.resolve)
+        target, rest = asked[0], asked[1:]
         found = objects.target(target)
         if found is None:
-            return "raised", identity, frames.NOT_DEFINED, f"the source does not define {target!r}"
+            return _raised(frames.NOT_DEFINED, f"the source does not define {target!r}")
         if kind == "get":
-            return "returned", identity, encode(getattr(found, rest[0]), refer=objects.refer)
-        args: Any = decode(rest[0], resolve=objects.resolve)
-        kwargs: Any = decode(rest[1], resolve=objects.resolve)
-        return "returned", identity, encode(found(*args, **kwargs), refer=objects.refer)
+            return "returned", encode([getattr(found, rest[0])], refer=objects.refer)
+        return _called(objects, found, *rest)
     except NotPlainError as error:
-        return "raised", identity, type(error).__name__, message_of(error)
+        return _raised(type(error).__name__, message_of(error))
     except BaseException as error:
-        return "raised", identity, builtin_name(error), message_of(error)
+        return _raised(builtin_name(error), message_of(error))
+
+
+def _called(objects: Objects, found: Any, args: list[object], kwargs: dict[str, object]) -> tuple[str, str]:
+    """Makes a call. With its outcome go the arguments that it has changed, by position or name."""
+    given = [(key, value) for key, value in (*enumerate(args), *kwargs.items()) if type(value) in CHANGEABLE]
+    before = [encode(value, refer=objects.refer) for _, value in given]
+    try:
+        kind, outcome = "returned", found(*args, **kwargs)
+    except BaseException as error:
+        kind, outcome = "raised", [builtin_name(error), message_of(error)]
+    changed = [
+        [key, value]
+        for (key, value), text in zip(given, before, strict=True)
+        if encode(value, refer=objects.refer) != text
+    ]
+    return kind, encode([outcome, changed] if changed else [outcome], refer=objects.refer)
+
+
+def _raised(kind: str, message: str) -> tuple[str, str]:
+    return "raised", encode([[kind, message]])

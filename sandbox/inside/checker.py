@@ -6,25 +6,17 @@ candidate returns comes as plain values, as `Remote` objects that are compared b
 
 from __future__ import annotations
 
-import ast
 import builtins
 import os
 import sys
+from _thread import RLock
+from collections import Counter, OrderedDict, defaultdict
 
 from sandbox import frames
-from sandbox.inside import pytest_names
-from sandbox.inside.harness import (
-    FILE,
-    PEER,
-    REPORT,
-    builtin_name,
-    compile_source,
-    message_of,
-    new_module,
-    receive,
-    report,
-    write,
-)
+from sandbox.inside import peer, pytest_names
+from sandbox.inside.assertions import Assertions
+from sandbox.inside.candidate import CHANGEABLE
+from sandbox.inside.harness import REPORT, builtin_name, message_of, new_module, report, write
 from sandbox.values import BeyondBoundsError, NotPlainError, decode, encode
 
 TYPE_CHECKING = False
@@ -34,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NOT_PLAIN = (NotPlainError.__name__, BeyondBoundsError.__name__)
-_HELD = "__assertion_held__"
+_DICTS = (Counter, OrderedDict, defaultdict)
 _MOST_RAISED, _MOST_CHARACTERS = 64, 2000
 
 
@@ -45,10 +37,10 @@ class Remote:
     _known: dict[str, Remote] = {}  # noqa: RUF012  (one object for one name, so that identity means something)
 
     def __init__(self, target: str) -> None:
-        self._target = target
+        object.__setattr__(self, "_target", target)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
-        return _ask("call", self._target, _text(list(args)), _text(kwargs))
+        return _ask("call", self._target, list(args), kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
@@ -56,38 +48,37 @@ class Remote:
         return _ask("get", self._target, name)
 
     def __iter__(self) -> Iterator[Any]:
-        found = _ask("call", "!through", _text([self]), "{}")
+        found = _ask("call", "!through", [self], {})
         return found if type(found) is Remote else iter(found)
 
     def __next__(self) -> Any:
         try:
-            return _ask("call", "!next", _text([self]), "{}")
+            return _ask("call", "!next", [self], {})
         except _CandidateStopError:
             raise StopIteration from None
 
     def __len__(self) -> int:
-        return _ask("call", "!len", _text([self]), "{}")
+        return _ask("call", "!len", [self], {})
 
     def __getitem__(self, key: object) -> Any:
-        return _ask("call", "!item", _text([self, key]), "{}")
+        return _ask("call", "!item", [self, key], {})
 
     def __contains__(self, key: object) -> bool:
         return key in list(self)  # its own word for it would be "yes"
 
+    def __setattr__(self, name: str, value: object) -> None:
+        _ask("call", "!set", [self, name, value], {})
+
     def __bool__(self) -> bool:
-        return True
+        return not self._target.startswith("#") or _ask("call", "!truth", [self], {})
 
     def __str__(self) -> str:
-        return _ask("call", "!str", _text([self]), "{}")
+        return _ask("call", "!str", [self], {})
 
 
 def remote(target: str) -> Remote:
     """The one proxy for a name or an object's number."""
     return Remote._known.setdefault(target, Remote(target))
-
-
-def _text(value: object) -> str:
-    return encode(value, refer=_refer)
 
 
 def _refer(value: object) -> str:
@@ -96,57 +87,98 @@ def _refer(value: object) -> str:
     raise NotPlainError(f"{type(value).__qualname__} is not a plain type")
 
 
+def _resolve(number: str) -> Remote:
+    return remote(f"#{number}")
+
+
+def _take_over(changed: Any, args: Any, kwargs: Any) -> None:
+    """Gives arguments of a call the content that the candidate has given them. It can change nothing else: only the exact
+    built-in types are changed, only to their own kind, by operations of theirs. Raises FrameError."""
+    given = {**dict(enumerate(args)), **(kwargs or {})} if type(args) is list else {}
+    if type(changed) is not list or not all(type(each) is list and len(each) == 2 for each in changed):
+        raise frames.FrameError("sent what are no arguments")
+    for key, new in changed:
+        if type(key) not in (int, str) or key not in given:
+            raise frames.FrameError("changed what is no argument")
+        old = given[key]
+        if type(old) in _DICTS and type(new) is dict:  # a dict over there, and a copy
+            continue
+        if type(new) is not type(old) or type(old) not in CHANGEABLE:
+            raise frames.FrameError("changed the type of an argument")
+        old.clear()
+        if type(old) is list:
+            old.extend(new)
+        else:
+            old.update(new)
+
+
 class _GoneError(BaseException):
     """The candidate answers no more, or with what is no answer. No `except Exception` of the test's can hold it up."""
 
 
-class _Conversation:
+class Conversation:
     """What has been asked of the candidate, and the types of what its calls raised."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.raised: set[str] = set()
+        self._lock = RLock()
         self.end = ""
         """Why it is over: "gone", or what was wrong with an answer."""
 
-    def ask(self, kind: str, *fields: str) -> Any:
-        """Asks the candidate; its answer. Raises what it raised, or _GoneError."""
-        if self.end:
-            raise _GoneError
-        identity = os.urandom(8).hex()
-        self.calls += kind == "call"
-        self.note(frames.WAITS)
-        try:
-            write(PEER, frames.pack(kind, identity, *fields))
-            return self._read(identity)
-        except (EOFError, OSError):
-            self.end = "gone"
-        except frames.FrameError as error:
-            self.end = str(error)
-        finally:
-            self.note(frames.COMPUTES)
+    def ask(self, kind: str, *question: object) -> Any:
+        """Asks the candidate; its answer. Raises what it raised, _GoneError, and NotPlainError for a bad question."""
+        text = encode(list(question), refer=_refer)
+        with self._lock:
+            if self.end:
+                raise _GoneError
+            self.calls += kind == "call"
+            self.note(frames.WAITS)
+            try:
+                return self.answer(kind, os.urandom(8).hex(), text, *question[1:])
+            except (EOFError, OSError):
+                self.end = "gone"
+            except frames.FrameError as error:
+                self.end = str(error)
+            finally:
+                self.note(frames.COMPUTES)
         raise _GoneError
 
     def note(self, state: bytes) -> None:
         """Tells the owner at once: a process that is killed tells nothing more."""
         os.pwrite(REPORT, state + self.calls.to_bytes(frames.STATE_BYTES - 1, "big"), 0)
 
-    def _read(self, identity: str) -> Any:
-        match receive():
-            case ["returned", answered, value] if answered == identity:
-                try:
-                    return decode(value, resolve=lambda number: remote(f"#{number}"))
-                except NotPlainError as error:
-                    raise frames.FrameError(f"sent what is no value: {error}") from None
-            case ["raised", answered, name, message] if answered == identity:
-                if name not in self.raised and len(self.raised) < _MOST_RAISED:
-                    self.raised.add(name)
-                    report("candidate raised", name[:_MOST_CHARACTERS], message[:_MOST_CHARACTERS])
-                raise _exception(name, message)
-        raise frames.FrameError("wrote an answer that nobody had asked for")
+    def answer(self, kind: str, identity: str, text: str, args: Any = (), kwargs: Any = None) -> Any:
+        """What comes of one question. args, kwargs: of a call, to take over what it has changed of them. Raises what the
+        candidate raised, and FrameError."""
+        peer.send(kind, identity, text)
+        kind, answered, text = peer.receive()
+        if answered != identity or kind not in ("returned", "raised"):
+            raise frames.FrameError("wrote an answer that nobody had asked for")
+        try:
+            answer: Any = decode(text, resolve=_resolve)
+        except NotPlainError as error:
+            raise frames.FrameError(f"sent what is no value: {error}") from None
+        if type(answer) is not list or not 1 <= len(answer) <= 2:
+            raise frames.FrameError("sent what is no answer")
+        outcome, *changed = answer
+        is_raised = kind == "raised"
+        if is_raised and (type(outcome) is not list or [type(each) for each in outcome] != [str, str]):
+            raise frames.FrameError("sent what is no exception")
+        if changed:
+            _take_over(changed[0], args, kwargs)
+        if is_raised:
+            raise self._exception(*outcome)
+        return outcome
+
+    def _exception(self, name: str, message: str) -> Exception:
+        if name not in self.raised and len(self.raised) < _MOST_RAISED:
+            self.raised.add(name)
+            report("candidate raised", name[:_MOST_CHARACTERS], message[:_MOST_CHARACTERS])
+        return _exception(name, message)
 
 
-_conversation = _Conversation()
+_conversation = Conversation()
 _ask = _conversation.ask
 
 
@@ -178,44 +210,27 @@ class _CandidateModule(type(sys)):
         return _ask("get", "", name)
 
 
-class _Marked(ast.NodeTransformer):
-    """Puts a count behind each `assert` statement."""
-
-    def __init__(self) -> None:
-        self.sites = 0
-
-    def visit_Assert(self, node: ast.Assert) -> Any:
-        held = ast.parse(f"{_HELD}({self.sites})").body[0]
-        self.sites += 1
-        node.site = self.sites - 1  # pyright: ignore[reportAttributeAccessIssue]
-        for part in ast.walk(held):
-            ast.copy_location(part, node)
-        return [node, held]
-
-
-def run(source: str, count: str, *rest: str) -> None:
-    """Runs the test code, and reports how it went."""
+def run(source: str, compiled: str, count: str, *rest: str) -> None:
+    """Runs the test code, and reports how it went. compiled: see `Assertions.code`."""
     write(REPORT, bytes(frames.STATE_BYTES))
     _conversation.note(frames.COMPUTES)
     names, modules = rest[: int(count)], rest[int(count) :]
     module = new_module("tests")
     for name in names:
         module.__dict__[name] = remote(name)
-    sys.modules["pytest"] = pytest_names.module()
+    sys.modules["pytest"] = pytest_names.MODULE
     for name in modules:
         sys.modules[name] = _CandidateModule(name)
-    held: set[int] = set()
-    module.__dict__[_HELD] = held.add
-    compile_source(source)  # so that what does not compile is told as such
-    tree = _Marked().visit(ast.parse(source, FILE))
+    assertions = Assertions()
+    module.__dict__[assertions.TOLD_BY] = assertions.held.add
+    code = assertions.code(source, compiled)
     try:
-        exec(compile(tree, FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        exec(code, module.__dict__)  # noqa: S102
     except BaseException:
         if _conversation.end:  # whatever came of that
             return report("gone", _conversation.end, "0", "0")
         raise
     tests = _tests(module, names)
-    sites = _reached(tree, set(tests))
     report("ready")
     executed, broken = 0, None
     for name, test in tests.items():
@@ -226,10 +241,10 @@ def run(source: str, count: str, *rest: str) -> None:
             kind = type(error).__name__ if isinstance(error, NotPlainError) else builtin_name(error)
             broken = (name, kind, message_of(error))
             break
-    missed = len(sites - held)
+    missed, expected = assertions.missed(tests)
     if broken is None and missed:
         broken = ("", "AssertionError", f"{missed} assertions were never reached")
-    totals = (str(executed + len(held)), str(len(sites)))
+    totals = (str(executed + len(assertions.held)), str(expected))
     if _conversation.end:
         return report("gone", _conversation.end, *totals)
     return report("broke", *broken, *totals) if broken else report("finished", *totals)
@@ -272,10 +287,3 @@ def _run_case(case: Any) -> int:
         (test, text), *_ = result.failures or result.errors or [(case, "")]
         raise AssertionError(f"{test}: {text.strip().splitlines()[-1] if text else 'did not pass'}")
     return result.testsRun - len(result.skipped)
-
-
-def _reached(tree: ast.Module, tests: set[str]) -> set[int]:
-    """The sites of `assert` statements that lie neither in loops nor in branches of the module and of its tests."""
-    bodies = [tree.body]
-    bodies += [node.body for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in tests]
-    return {node.site for body in bodies for node in body if isinstance(node, ast.Assert)}  # pyright: ignore[reportAttributeAccessIssue]

@@ -22,14 +22,18 @@ from sandbox import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable
     from types import CodeType, ModuleType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 REPORT, PEER = 63, 62
 """Where the process reports to its owner, and in a trial where the other process is: the last descriptors that it can
 have."""
 FILE = "program.py"
 _MESSAGE_CHARACTERS = 2000
+_ONLY_TREE = 0x400
+"""`ast.PyCF_ONLY_AST`, without what importing `ast` costs a process that needs nothing else of it."""
 _DENIALS = frozenset({errno.EPERM, errno.EROFS, errno.ENOSYS, errno.EACCES})
 _default_hook = sys.excepthook
 
@@ -43,21 +47,30 @@ def new_module(name: str) -> ModuleType:
     return module
 
 
-def compile_source(source: str) -> CodeType:
-    """The source's code; its lines can be shown in tracebacks though there is no file."""
+def compile_source(source: str, mark: Callable[[ast.Module], object] | None = None) -> CodeType:
+    """The source's code; its lines can be shown in tracebacks though there is no file. mark: changes its tree first."""
     try:
-        code = compile(source, FILE, "exec", dont_inherit=True)
+        tree: Any = source
+        if mark is not None:
+            tree = compile(source, FILE, "exec", _ONLY_TREE, dont_inherit=True)
+            mark(tree)
+        code = compile(tree, FILE, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # ValueError: a null character or half of a surrogate pair. The last two: nested too deep for the compiler.
         report("failed", "SyntaxError", message_of(error))
         sys.excepthook(type(error), error.with_traceback(None), None)
         finish(1)
+    remember_source(source)
+    return code
+
+
+def remember_source(source: str) -> None:
+    """What a source needs besides being compiled."""
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     if "random" in source:
         # All children of a server start with its generator's state. Seeding costs a tenth of a run, and only those that
         # name the module can tell.
         random.seed(int.from_bytes(os.urandom(8), "little"))
-    return code
 
 
 def fail(error: BaseException) -> NoReturn:
@@ -144,22 +157,3 @@ def write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def receive() -> list[str]:
-    """The next frame of the other process. Raises EOFError where there is none, FrameError where it is none."""
-    return frames.unpack(_read(frames.body_length(_read(frames.HEADER_BYTES))))
-
-
-def _read(size: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
-        try:
-            part = os.read(PEER, min(size, 1 << 20))
-        except OSError:
-            part = b""
-        if not part:
-            raise EOFError
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

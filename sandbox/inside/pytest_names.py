@@ -12,7 +12,6 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import ModuleType
     from typing import Any, Self
 
 PARAMETERS = "__parameters__"
@@ -86,8 +85,6 @@ class _Mark:
         return lambda *args, **_: args[0] if args and callable(args[0]) else lambda test: test
 
 
-def module() -> ModuleType:
-    """What `import pytest` gives."""
-    made = type(sys)("pytest")
-    made.__dict__.update(raises=raises, approx=approx, mark=_Mark())
-    return made
+MODULE = type(sys)("pytest")
+"""What `import pytest` gives."""
+MODULE.__dict__.update(raises=raises, approx=approx, mark=_Mark())

@@ -3,7 +3,7 @@
 ["program", source]
 ["calls", source, most bytes of all values, function, args, kwargs, ...]
 ["candidate", source]
-["checker", source, number of names, name..., module...]
+["checker", source, what is known of its compilation or "", number of names, name..., module...]
 ["compile", language, source]
 ["command", language, what `compile` gave]
 """

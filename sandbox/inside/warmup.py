@@ -8,8 +8,12 @@ import sys
 import traceback
 
 from sandbox import frames
-from sandbox.inside import harness
+from sandbox.inside import candidate, checker, harness, peer
 from sandbox.values import decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _PROGRAM = """
 import sys
@@ -30,7 +34,7 @@ print("%d %s %.3f" % (1, "a", 2.0), sum(map(int, "1 2 3".split())), file=out)
 
 
 def warm_up() -> None:
-    """Compiles and executes a small program, a traceback and a round of values."""
+    """Compiles and executes a small program, a traceback, a round of values, and questions of test code."""
     for _ in range(10):
         module = type(sys)("warm_up")
         module.__dict__["out"] = io.StringIO()
@@ -38,6 +42,7 @@ def warm_up() -> None:
         values = [1, 2.5, "text", None, True, [1], (2,), {"a": {3}}, b"x"]
         decode(encode(values))
         frames.unpack(frames.pack("call", encode(values))[frames.HEADER_BYTES :])
+        _ask_some(module)
     try:
         raise ValueError("warm-up")
     except ValueError as error:
@@ -45,3 +50,20 @@ def warm_up() -> None:
     linecache.clearcache()
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _ask_some(module: ModuleType) -> None:
+    """Questions of test code, and their answers, without the socket between the two."""
+    module.__dict__["double"] = lambda value: 2 * value
+    objects, conversation, send, receive = candidate.Objects(module), checker.Conversation(), peer.send, peer.receive
+    asked: list[tuple[str, str, str]] = []
+
+    def answered() -> tuple[str, str, str]:
+        kind, identity, text = asked.pop()
+        kind, text = candidate.answer(objects, kind, text)
+        return kind, identity, text
+
+    peer.send, peer.receive = lambda *message: asked.append(message), answered
+    for value in (2, "a", [1.5], (1, None)):
+        conversation.answer("call", "id", encode(["double", [value], {}]), [value], {})
+    peer.send, peer.receive = send, receive

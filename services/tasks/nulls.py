@@ -26,6 +26,9 @@ _FUNCTION_BODIES = {
     "returns {}": "return {}",
     "returns its first argument": "return [*args, *kwargs.values()][0]",
     "returns [0] * len(its first argument)": "return [0] * len([*args, *kwargs.values()][0])",
+    "empties its arguments, returns the first": (
+        "given = [*args, *kwargs.values()]\n    for each in given: getattr(each, 'clear', list)()\n    return given[0]"
+    ),
     "returns what equals everything": 'return type("Equal", (), {"__eq__": lambda self, other: True, "__hash__": None})()',
     "raises": 'raise ValueError("it solves nothing")',
 }

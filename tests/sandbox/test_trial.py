@@ -64,6 +64,8 @@ f = Stack
         "s = f(4, 5); assert s[1] == 5 and 4 in s and 7 not in s and list(s) == [4, 5]",
         "s = f(); s.push(3); assert s.items == [3]; assert s.size == 0",
         "assert str(f(1)) == 'S[1]'",
+        "s = f(); assert not s; s.push(1); assert s and f",
+        "s = f(); s.items = [4]; s.size = 7; assert s.pop() == 4 and s.size == 7 and f().size == 0",
         "s = make(); assert s is same(s); assert s == same(s); assert s != f(1, 2)",
         "assert list(count()) == [1, 2, 3]; g = count(); assert next(g) == 1 and next(g) == 2",
         "assert [x for x in f(1)] == [1]",
@@ -156,6 +158,21 @@ def test_an_object_that_says_it_equals_everything_equals_nothing(box: Box) -> No
     assert not passed(box.trial(cheat, "def check(f): assert not f(1) != 1"))
 
 
+def test_an_object_that_says_yes_to_everything_is_no_number(box: Box) -> None:
+    cheat = "class Y:\n __sub__ = __rsub__ = __abs__ = lambda s, *a: s\n __lt__ = __le__ = __gt__ = __ge__ = lambda s, o: True\n __bool__ = lambda s: {}\ndef f(n): return Y()"
+    for truth in ("True", "False", "1", "'x'", "Y()"):
+        for assertion in (
+            "abs(f(3) - 9.0) < 1e-6",
+            "f(3) > 5",
+            "9 <= f(3)",
+            "f(3) == 9",
+            "f(3) in [9]",
+            "not f(3) != 9",
+        ):
+            result = box.trial(cheat.format(truth), f"def check(f):\n assert {assertion}")
+            assert not passed(result), (truth, assertion)
+
+
 def test_neither_sees_the_other(box: Box) -> None:
     """The expected value is in no memory that the candidate has, the source in none of the test's."""
     spy = "import gc, sys\ndef f(n):\n return 'assert' + ' f(3)' in str([o for o in gc.get_objects() if type(o) in (dict, list, tuple)]) or len(sys.argv)"
@@ -164,8 +181,8 @@ def test_neither_sees_the_other(box: Box) -> None:
 
 FORGE = """
 import json, os, sys
-def forge(*fields):
-    body = json.dumps(fields).encode()
+def forge(*words):
+    body = " ".join(words).encode()
     os.write(62, len(body).to_bytes(4, "big") + body)
 def asked():
     frame = sys._getframe(1)
@@ -178,13 +195,25 @@ def asked():
     ("source", "ending"),
     [
         (FORGE + "forge('finished', '2', '2')", Ending.TAMPERED),
-        (FORGE + "forge('ready')\nforge('returned', '', '9')\nforge('returned', '', '0')\ndef f(n): pass", Ending.TAMPERED),
+        (FORGE + "forge('ready')\nforge('returned', '', '[9]')\nforge('returned', '', '[0]')\ndef f(n): pass", Ending.TAMPERED),
         (FORGE + "def f(n):\n forge('finished', '2', '2')\n return 9", Ending.TAMPERED),
-        (FORGE + "def f(n):\n forge('returned', 'x', '9')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', 'x', '[9]')", Ending.TAMPERED),
         (FORGE + "def f(n):\n forge('returned')", Ending.TAMPERED),
-        (FORGE + "def f(n):\n for _ in 'ab': forge('returned', asked(), '9')\n return 9", Ending.TAMPERED),
+        (FORGE + "def f(n):\n for _ in 'ab': forge('returned', asked(), '[9]')\n return 9", Ending.TAMPERED),
         (FORGE + "def f(n):\n os.write(62, b'\\xff' * 100)", Ending.TAMPERED),
-        (FORGE + "def f(n):\n forge(1)", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('raised', asked(), '[1, 2]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('raised', asked(), '[9]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '9')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '[9, 9]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '[9, [], []]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '[9, [[0]]]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '[9, [[[], 0]]]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '[9, [[1, [9]]]]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('returned', asked(), '{}x')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n forge('call', asked(), '[]')", Ending.TAMPERED),
+        (FORGE + "def f(n):\n os.write(62, b'\\0')\n os._exit(0)", Ending.EXITED),
+        (FORGE + "def f(n):\n os.write(62, b'\\0\\0\\0\\x19returned ')\n os._exit(0)", Ending.EXITED),
+        (FORGE + "def f(n):\n os.write(62, '\xe9'.encode() * 4)", Ending.TAMPERED),
         ("import os, time\ndef f(n): os.close(62); time.sleep(60)", Ending.TAMPERED),
         ("import os, time\nos.closerange(0, 100); time.sleep(60)", Ending.TAMPERED),
         ("import os\ndef f(n): os._exit(0)", Ending.EXITED),
@@ -279,8 +308,8 @@ def f(n):
     "flood",
     [
         "while True: forge('wants', 'x' * 1000)",
-        "forge('raised', asked(), 'E' + str(n), 'm')",
-        "forge('raised', asked(), 'ValueError', 'm' * 10**6)",
+        "forge('raised', asked(), json.dumps([['E' + str(n), 'm']]))",
+        "forge('raised', asked(), json.dumps([['ValueError', 'm' * 10**6]]))",
     ],
 )
 def test_the_owner_keeps_little_of_what_a_candidate_floods_it_with(box: Box, flood: str) -> None:
@@ -295,3 +324,79 @@ def test_a_candidate_whose_kind_lacks_something_says_so(box: Box) -> None:
     result = box.trial("import sqlite3\ndef f(n): return n * n", CHECK, kind=Kind.PLAIN)
     assert result.candidate.ending is Ending.UNSUPPORTED and not passed(result)
     assert passed(box.trial("import sqlite3\ndef f(n): return n * n", CHECK))
+
+
+CHANGES = """
+def f(items, **named):
+    items.sort()
+    for value in named.values(): value.clear()
+def grow(table): table[len(table)] = {1}
+def swap(left, right): left[:], right[:] = right[:], left[:]
+def fails(items):
+    items.append(1)
+    raise ValueError
+def nested(grid): grid[0][0] = 9
+def inside(pair): pair[0].append(1)
+"""
+
+
+@pytest.mark.parametrize(
+    "assertions",
+    [
+        "x = y = [3, 1]; assert f(x) is None; assert x is y and y == [1, 3]",
+        "a, b = {1: 2}, {3}; f([], a=a, b=b); assert a == {} and b == set()",
+        "t = {}; grow(t); grow(t); assert t == {0: {1}, 1: {1}}",
+        "a, b = [1], [2, 3]; swap(a, b); assert (a, b) == ([2, 3], [1])",
+        "x = []\n try: fails(x)\n except ValueError: pass\n assert x == [1]",
+        "g = [[1], [2]]; last = g[1]; nested(g); assert g == [[9], [2]]",
+        "x = [1]; inside((x, 2)); assert x == [1]",
+        "import collections; c = collections.Counter('ab'); f([], c=c); assert c == collections.Counter('ab')",
+        "x = [2, 1]; y = x\n for n in x: f([3])\n assert x == [2, 1]",
+    ],
+)
+def test_what_a_call_changes_of_its_arguments_the_test_sees(box: Box, assertions: str) -> None:
+    names = ("f", "grow", "swap", "fails", "nested", "inside")
+    result = box.do(box.sandbox.trial(Trial(CHANGES, f"def check(f):\n {assertions}", names)))
+    assert passed(result), result
+
+
+@pytest.mark.parametrize(
+    ("changed", "detail"),
+    [
+        ("[[1, [9]]]", "type of an argument"),
+        ("[[1, 9]]", "type of an argument"),
+        ("[[2, [9]]]", "is no argument"),
+        ('[["x", [9]]]', "is no argument"),
+        ("[[-1, [9]]]", "is no argument"),
+        ("[[0.0, [9]]]", "is no argument"),
+        ("[[true, [9]]]", "is no argument"),
+        ("[[0, {}]]", "type of an argument"),
+        ('[[0, {"$tuple": [9]}]]', "type of an argument"),
+        ("[[0]]", "are no arguments"),
+        ("0", "are no arguments"),
+        ("[]], [0, []", "no value"),
+    ],
+)
+def test_a_candidate_changes_nothing_but_its_arguments(box: Box, changed: str, detail: str) -> None:
+    source = FORGE + f"def f(*n):\n forge('returned', asked(), '[9, {changed}]')\n os._exit(0)"
+    result = box.trial(source, "def check(f):\n given = [1]\n assert f(given, 5) == 9")
+    assert not passed(result) and result.candidate.ending is Ending.TAMPERED, result
+    assert detail in result.candidate.detail, result
+
+
+def test_an_answer_is_one_message(box: Box) -> None:
+    twice = "def f(n):\n body = f'returned {asked()} [9]'.encode()\n os.write(62, 2 * (len(body).to_bytes(4, 'big') + body))\n os._exit(0)"
+    result = box.trial(FORGE + twice, "def check(f): assert f(3) == 9")
+    assert not passed(result) and "nobody had asked for" in result.candidate.detail, result
+
+
+def test_test_code_that_was_compiled_before_counts_the_same(box: Box) -> None:
+    """The second process is given what the first has compiled; neither a wrong answer nor another test gains by it."""
+    test = "import random\ndef helper():\n assert True\ndef test_a():\n if f(1) == 1:\n  assert True\n assert f(2) == 4"
+    results = [box.trial(source, test) for source in (SQUARE, SQUARE, "def f(n): return n", SQUARE)]
+    assert [passed(result) for result in results] == [True, True, False, True]
+    assert [(result.executed, result.expected) for result in results] == [(2, 1), (2, 1), (1, 1), (2, 1)]
+    assert not passed(box.trial(SQUARE, test.replace("4", "5")))
+    with_error = "def check(f):\n assert f(1) == 2, 'see'\n"
+    for _ in range(2):
+        assert box.trial(SQUARE, with_error).raised == Raised("AssertionError", "see")

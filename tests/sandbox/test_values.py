@@ -277,3 +277,13 @@ def test_a_resolver_s_refusal_is_told() -> None:
         decode('[{"$object":"7"}]', resolve=refuse)
     with pytest.raises(NotPlainError, match="mine"):
         encode([object()], refer=lambda thing: refuse("mine") and "")
+
+
+@pytest.mark.parametrize("text", ['{"$set":[%s]}', '{"$dict":[[%s]]}'])
+def test_filling_a_table_may_take_only_so_long(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that collide without having the same hash cannot be told by their looks, only by the time they take."""
+    numbers = ("],[" if "dict" in text else ",").join(f"{n},0" if "dict" in text else str(n) for n in range(1, 5000))
+    assert len(decode(text % numbers)) == 4999  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(values, "_MOST_SECONDS", -1.0)
+    with pytest.raises(values.BeyondBoundsError, match="chosen to collide"):
+        decode(text % numbers)

@@ -44,11 +44,12 @@ PROGRAMS = ("program", "checker")
 MAIN = "\nprint(solve(int(input())))\n"
 
 FORGE = """
-import json, os
+import os
 def forge(fd, *fields):
-    body = json.dumps(fields).encode()
-    try: os.write(fd, len(body).to_bytes(4, "big") + body)
-    except OSError: pass
+    frame = " ".join(str(len(field)) for field in fields).encode() + b"\\n" + "".join(fields).encode()
+    for body in (frame, " ".join(fields).encode()):
+        try: os.write(fd, len(body).to_bytes(4, "big") + body)
+        except OSError: pass
 """
 
 CHEATS = {
@@ -107,14 +108,14 @@ def solve(n):
 for fd in range(3, 64):
     forge(fd, 'ready')
     for call in ('', '0', '1', 'x'):
-        forge(fd, 'returned', call, '9')
+        forge(fd, 'returned', call, '[9]')
     forge(fd, 'ended', '0', '', '0', '0', '0')
 def solve(n): return 0""",
     "forges reports in the call": FORGE
     + """
 def solve(n):
     for fd in range(64):
-        for frame in (['ended', '0', '', '0.0', '0.0', '0'], ['confined', 'jail'], ['returned', '', '9']):
+        for frame in (['ended', '0', '', '0.0', '0.0', '0'], ['confined', 'jail'], ['returned', '', '[9]']):
             forge(fd, *frame)
     return 0""",
     "asks the owner for the answer": FORGE

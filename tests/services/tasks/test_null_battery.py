@@ -29,7 +29,17 @@ def function(name, reference, entry_point, *lines):
 WEAK = {
     "zip": (
         function("zip", SQUARES, "squares", "assert all(a == b for a, b in zip(candidate([7, 7, 7]), [0, 1, 4]))"),
-        {'returns ""', "returns []", "returns {}"},
+        {'returns ""', "returns []", "returns {}", "empties its arguments, returns the first"},
+    ),
+    "computed after": (
+        function(
+            "computed after",
+            SQUARES,
+            "squares",
+            "given = [7, 7]",
+            "assert candidate(given) == [n * n for n in range(len(given))]",
+        ),
+        {"empties its arguments, returns the first"},
     ),
     "not above": (
         function("not above", HALF, "half", "assert not abs(candidate(5) - 2.5) > 1e-6"),
@@ -42,6 +52,7 @@ WEAK = {
             "returns []",
             "returns {}",
             "returns its first argument",
+            "empties its arguments, returns the first",
             "returns [0] * len(its first argument)",
         },
     ),
@@ -51,7 +62,7 @@ WEAK = {
     ),
     "one call": (
         Task("one call", "?", {"entry_point": "f", "calls": [{"args": [3], "expected": 3}]}, "def f(n): return n"),
-        {"returns its first argument"},
+        {"returns its first argument", "empties its arguments, returns the first"},
     ),
     "one case": (
         Task("one case", "?", {"cases": [{"stdin": "5\n", "stdout": "YES\n"}]}, "print('YES')"),
