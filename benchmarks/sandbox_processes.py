@@ -25,7 +25,19 @@ def adopt() -> None:
 
 def descendants(of: int = 0) -> set[int]:
     """Process ids of all living descendants of a process, by default of this one."""
-    children: dict[int, list[int]] = {}
+    below = children()
+    found: set[int] = set()
+    open_ends = [of or os.getpid()]
+    while open_ends:
+        nearest = below.get(open_ends.pop(), [])
+        found.update(nearest)
+        open_ends += nearest
+    return found
+
+
+def children() -> dict[int, list[int]]:
+    """Process ids of the living children of every process, but for what this one has yet to collect."""
+    found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208  (a fifth of the time, several times for each run)
         if name.isdigit():
             try:
@@ -33,13 +45,7 @@ def descendants(of: int = 0) -> set[int]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if state not in "ZX" or int(parent) != os.getpid():
-                children.setdefault(int(parent), []).append(int(name))
-    found: set[int] = set()
-    open_ends = [of or os.getpid()]
-    while open_ends:
-        below = children.get(open_ends.pop(), [])
-        found.update(below)
-        open_ends += below
+                found.setdefault(int(parent), []).append(int(name))
     return found
 
 

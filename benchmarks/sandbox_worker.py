@@ -14,9 +14,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.sandbox_processes import Watch, adopt, descendants, memory_bytes
+from benchmarks.sandbox_processes import Watch, adopt, children, memory_bytes
 from benchmarks.sandbox_surroundings import Surroundings
 from sandbox.imports import kind_of
+from sandbox.inside.namespaces import NAMESPACES, USER_NAMESPACE
 from sandbox.jobs import Kind, Program
 from sandbox.pool import Sandbox
 from sandbox.results import Ending, Limits, RunResult
@@ -119,7 +120,9 @@ class Examiner:
 
 def inner_process(server: Server) -> int:
     """The process that forks: where there are namespaces, the child of the one that was started."""
-    return min(descendants(server.pid), default=server.pid)
+    if not {NAMESPACES, USER_NAMESPACE} & set(server.layers):
+        return server.pid
+    return children()[server.pid][0]
 
 
 def differences(before: dict[str, object], after: dict[str, object]) -> list[str]:

@@ -105,6 +105,12 @@ def open_ends(examination: Examination) -> list[str]:
         found.append("runs share a user: only the system-call filter keeps them from one another")
     if FILTER not in every:
         found.append("no system-call filter: the whole kernel can be reached")
+    if any(JAIL not in by_kind.get(kind, {JAIL}) for kind in (Kind.FILES, Kind.SUBPROCESS)):
+        found.append(
+            "no jail: what a run takes up of the disk is looked at every 10 to 20 ms, not limited by the kernel"
+        )
     if Kind.SUBPROCESS in by_kind:
-        found.append("the memory of a run with several processes is looked at every 10 ms, not limited by the kernel")
+        found.append("memory and CPU time of several processes are looked at every 10 ms, not limited by the kernel")
+    if {Kind.FILES, Kind.SUBPROCESS} & set(by_kind):
+        found.append("locks on files that all may read, by which two runs at one time can tell each other something")
     return found

@@ -54,30 +54,27 @@ def _dissolve(folder: Path, new_names: Iterator[Path]) -> None:
 
 
 def exceeds(directory: str, most_files: int, most_bytes: int) -> bool:
-    """Whether there is more in a directory than there may be, or it is nested too deep. Looks at no more than that."""
+    """Whether there is more in a directory than there may be, or it is nested too deep. Looks at no more than that.
+
+    What cannot be listed, though it is there, counts as too much: else a program could hide what it has in it.
+    """
     files = size = 0
     folders = [(directory, 0)]
     while folders:
         folder, depth = folders.pop()
         if depth > _MAX_DEPTH:
             return True
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    files, size = files + 1, size + 512 * entry.stat(follow_symlinks=False).st_blocks
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        files, size = files + 1, size + 512 * entry.stat(follow_symlinks=False).st_blocks
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append((entry.path, depth + 1))
                     if files > most_files or size > most_bytes:
                         return True
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, depth + 1))
-    return False
-
-
-def deleted_bytes(pid: int) -> int:
-    """What a process's open files that have no name any more take up. 0 where they cannot be seen."""
-    total = 0
-    with suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                found = descriptor.stat()
-                total += 0 if found.st_nlink else 512 * found.st_blocks
-    return total
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return True
+    return size > most_bytes

@@ -64,6 +64,16 @@ def answer_unless_masked(argument: int, mask: int, action: int) -> Instructions:
     ]
 
 
+def answer_where_masked(argument: int, mask: int, value: int, action: int) -> Instructions:
+    """The action where `argument & mask == value`; else what follows decides."""
+    return [
+        (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
+        (_AND, 0, 0, mask),
+        (_JUMP_EQUAL, 0, 1, value),
+        (_RETURN, 0, 0, action),
+    ]
+
+
 def allow_listed(argument: int, values: Iterable[int], otherwise: int) -> Instructions:
     """Allows the call where the lower half of the argument is one of the values."""
     chosen = list(values)

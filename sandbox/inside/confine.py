@@ -105,17 +105,14 @@ def confine(confinement: Confinement) -> Processes:
 
     Goes on in a child where namespaces are permitted. Raises OSError and NotPermittedError where nothing may run.
     """
-    from sandbox.inside.file_process import FileProcesses
-    from sandbox.inside.process import SealedProcesses
-    from sandbox.inside.tree_process import TreeProcesses
-
     if os.uname().machine != "x86_64":
         raise NotPermittedError(f"there is no system-call filter for {os.uname().machine}; x86_64 is needed")
     kernel.forbid_new_privileges()
+    make = _maker(confinement.kind)
     is_root = os.geteuid() == 0
     own_id = namespaces.own_id()
     old_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-    _enter_namespaces(confinement, is_root)
+    _enter_namespaces(confinement, own_id if is_root else None)
     is_sealed = confinement.kind in SEALED
     if not is_sealed:
         _jail(confinement)
@@ -128,18 +125,35 @@ def confine(confinement: Confinement) -> Processes:
     if is_root:
         confinement.take(OWN_USER, lambda: namespaces.check_ids(own_id))
     first_id = own_id if OWN_USER in confinement.layers else None
-    if confinement.kind == "subprocess":
-        return TreeProcesses(confinement, first_id, old_proc)
-    os.close(old_proc)
-    return SealedProcesses(confinement, first_id) if is_sealed else FileProcesses(confinement, first_id)
+    if confinement.kind != "subprocess":
+        os.close(old_proc)
+        old_proc = -1
+    return make(confinement, first_id, old_proc)
 
 
-def _enter_namespaces(confinement: Confinement, is_root: bool) -> None:
+def _maker(kind: str) -> type[Processes]:
+    """How processes of a kind are made. What other kinds need for that is not loaded: every page counts in a fork."""
+    if kind in SEALED:
+        from sandbox.inside.process import SealedProcesses
+
+        return SealedProcesses
+    if kind == "files":
+        from sandbox.inside.file_process import FileProcesses
+
+        return FileProcesses
+    from sandbox.inside.tree_process import TreeProcesses
+
+    return TreeProcesses
+
+
+def _enter_namespaces(confinement: Confinement, first_id: int | None) -> None:
+    """first_id: root's first user of its own to give."""
     os.chdir("/proc")
-    if is_root:
+    if first_id is not None:
         confinement.take(NAMESPACES, namespaces.enter)
     if NAMESPACES not in confinement.layers:
-        confinement.take(USER_NAMESPACE, namespaces.enter_with_user)
+        users = None if OWN_USER in confinement.without else first_id
+        confinement.take(USER_NAMESPACE, lambda: namespaces.enter_with_user(users))
     if not confinement.has_namespaces:
         kernel.die_with_parent()
         return

@@ -1,7 +1,7 @@
 """Runs that may use files: an empty directory of their own, and the system's and the interpreter's files to read.
 
 In a jail the directory is a file system in memory that goes with the process. Elsewhere it is one of the machine's, which
-Landlock keeps the run in; what it holds is counted while the run goes on, since no limit of the kernel's bounds it.
+Landlock keeps the run in; what the run takes up there is counted while it goes on (`disk.py`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import tempfile
 from sandbox import orders, scratch
 from sandbox.inside import jail, kernel, landlock, policy, runs
 from sandbox.inside.confine import FILTER, Confinement, NotPermittedError, landlock_abi, restrict_paths
+from sandbox.inside.disk import Disk, number_of
 from sandbox.inside.process import Processes, freeze
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from socket import socket
     from typing import NoReturn
 
-_MAX_FILES = 4096
-_MAX_BYTES = 64 << 20
 _LEAST_ABI = 3
 """Before it Landlock lets files be emptied."""
 
@@ -28,8 +26,8 @@ _LEAST_ABI = 3
 class FileProcesses(Processes):
     """Raises NotPermittedError where neither a jail nor Landlock keeps a run from other files."""
 
-    def __init__(self, confinement: Confinement, first_id: int | None) -> None:
-        super().__init__(confinement, first_id)
+    def __init__(self, confinement: Confinement, first_id: int | None, proc: int) -> None:
+        super().__init__(confinement, first_id, proc)
         self._has_jail = jail.JAIL in confinement.layers
         confinement.take(landlock.LANDLOCK, lambda: landlock_abi(confinement))
         self._has_landlock = landlock.LANDLOCK in confinement.layers
@@ -44,10 +42,11 @@ class FileProcesses(Processes):
         self._confinement.take(FILTER, lambda: None)
         kernel.forbid_tracing()
 
-    def start(self, order: orders.Order, descriptors: list[int], owner: socket) -> int:
+    def _prepare(self, order: orders.Order, user: int | None) -> None:
         if not self._has_jail:
-            self._directories[order.number] = str(scratch.make())
-        return super().start(order, descriptors, owner)
+            directory = self._directories[order.number] = str(scratch.make())
+            if user is not None:
+                os.chown(directory, user, user)
 
     def ended(self, order: orders.Order, pid: int) -> None:
         directory = self._directories.pop(order.number, "")
@@ -59,30 +58,37 @@ class FileProcesses(Processes):
         super().ended(order, pid)
 
     def exceeds(self, order: orders.Order, pid: int) -> bool:
-        directory = self._directories.get(order.number, "")
-        if not directory:
-            return False
-        return scratch.exceeds(directory, _MAX_FILES, _MAX_BYTES) or scratch.deleted_bytes(pid) > _MAX_BYTES
+        disk = self._disk(order, self._ids.get(pid))
+        return disk is not None and disk.is_full([number_of(pid)])
 
-    def _enter_directory(self, order: orders.Order, user: int | None) -> str:
+    def _disk(self, order: orders.Order, user: int | None) -> Disk | None:
+        """What is to be counted; None where the run's directory is a file system of its own."""
+        directory = self._directories.get(order.number)
+        return Disk(directory, user, order.file_bytes) if directory else None
+
+    def _enter_directory(self, order: orders.Order) -> str:
         """Makes the run's directory the working directory; its path."""
         directory = self._directories.get(order.number)
         tempfile.tempdir = directory or jail.WORK_DIRECTORY
         if directory is None:
             jail.mount_work_directory()
             return jail.WORK_DIRECTORY
-        if user is not None:
-            os.chown(directory, user, user)
         os.chdir(directory)
         return directory
 
-    def _become(self, order: orders.Order, user: int | None, descriptors: list[int]) -> NoReturn:
-        directory = self._enter_directory(order, user)
-        self._limit(order, order.cpu_seconds)
-        self._settle(user)
+    def _give_up_rights(self, directory: str) -> None:
+        """Takes the layers that are the same for one process and for many, but for the filter."""
         kernel.keep_capabilities()
+        if not self._has_jail:
+            kernel.permit_looking()
         if self._has_landlock:
             restrict_paths(self._confinement, directory)
+
+    def _become(self, order: orders.Order, user: int | None, descriptors: list[int]) -> NoReturn:
+        directory = self._enter_directory(order)
+        self._limit(order, order.cpu_seconds)
+        self._settle(user)
+        self._give_up_rights(directory)
         if FILTER in self._confinement.layers:
             kernel.Filter(policy.files(self._has_jail)).enforce()
             kernel.Filter(policy.own(os.getpid())).enforce()

@@ -100,10 +100,10 @@ class Server:
                 return
             if pid == 0:
                 return
-            if pid == self._processes.zygote_pid:
-                self._end()
             run = self._running.pop(pid, None)
             if run is None:
+                if self._processes.needs(pid):
+                    self._end()
                 continue
             del self._pids[run.order.number]
             self._processes.ended(run.order, pid)

@@ -36,6 +36,13 @@ _ONLY_TREE = 0x400
 """`ast.PyCF_ONLY_AST`, without what importing `ast` costs a process that needs nothing else of it."""
 _DENIALS = frozenset({errno.EPERM, errno.EROFS, errno.ENOSYS, errno.EACCES})
 _default_hook = sys.excepthook
+_run_pid = 0
+
+
+def begin() -> None:
+    """From here on this process is the run's own; what it forks reports nothing to the owner."""
+    global _run_pid
+    _run_pid = os.getpid()
 
 
 def new_module(name: str) -> ModuleType:
@@ -148,8 +155,9 @@ def message_of(error: BaseException) -> str:
 
 
 def report(*fields: str) -> None:
-    """Writes a frame to the owner."""
-    write(REPORT, frames.pack(*fields))
+    """Writes a frame to the owner. A child of the program's own has nothing to tell: how it ends is not how the run does."""
+    if os.getpid() == _run_pid:
+        write(REPORT, frames.pack(*fields))
 
 
 def write(descriptor: int, data: bytes) -> None:

@@ -180,6 +180,11 @@ def forbid_tracing() -> None:
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
+def permit_looking() -> None:
+    """Processes of the same user can see what this one, and its children, have open."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+
+
 def keep_capabilities(*kept: int) -> None:
     """Gives up every capability of this process but those given."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)

@@ -19,6 +19,7 @@ from sandbox.inside.bpf import (
     allow_null,
     always,
     answer_unless_masked,
+    answer_where_masked,
     assemble,
     fail,
     fail_below,
@@ -64,7 +65,8 @@ _PROCESSES = "fork vfork execve setsid setpgid kill tkill getpriority capget fst
 
 _NAMESPACES = 0x7E020080
 """CLONE_NEW*, time namespaces included."""
-_THREAD = 0x10000
+_THREAD, _SHARED_FILES = 0x10000, 0x400
+"""CLONE_THREAD, CLONE_FILES."""
 _WRITING = 0o1 | 0o2 | 0o100
 """O_WRONLY, O_RDWR, O_CREAT."""
 _STREAM, _TYPE_MASK = 1, 0xF
@@ -91,7 +93,11 @@ def _common() -> dict[str, Instructions]:
     # A pair of datagram sockets could send to any abstract address.
     answers["socketpair"] = allow_masked(1, _TYPE_MASK, _STREAM, fail(errno.EPERM))
     answers["prlimit64"] = allow_masked(0, 0xFFFFFFFF, 0, fail(errno.EPERM))  # its own limits only
-    answers["clone"] = allow_masked(0, _NAMESPACES, 0, KILL)
+    answers["clone"] = [
+        # Threads share descriptors, so that one look tells what a process has open.
+        *answer_where_masked(0, _THREAD | _SHARED_FILES, _THREAD, fail(errno.EPERM)),
+        *allow_masked(0, _NAMESPACES, 0, KILL),
+    ]
     answers["clone3"] = NEW_CALLS[:]  # its flags lie in memory, where no filter can see them
     answers["clock_adjtime"] = answers["adjtimex"] = _DENIED
     return answers
@@ -136,6 +142,8 @@ def _with_files(in_jail: bool) -> dict[str, Instructions]:
     answers |= {name: always(ALLOW if in_jail else fail(0)) for name in _ATTRIBUTES}
     # Landlock before its third version does not cover it either.
     answers["truncate"] = always(ALLOW if in_jail else fail(errno.EACCES))
+    # Takes up any room at once, before anybody can have counted it; the C library does without.
+    answers["fallocate"] = always(ALLOW if in_jail else fail(errno.EOPNOTSUPP))
     answers["fcntl"] = allow_listed(1, (*_FCNTL, *_FCNTL_LOCKS), fail(errno.EPERM))
     return answers
 

@@ -28,12 +28,13 @@ class Processes:
 
     reports_itself = False
     """Whether a run's process tells the owner itself how the run ended."""
-    zygote_pid = 0
-    """The process that runs are forked from, where it is not the server."""
     grace_seconds = 0.0
     """How much later than at its wall limit the server ends a run, where the run's own keeper should have."""
 
-    def __init__(self, confinement: Confinement, first_id: int | None) -> None:
+    def __init__(self, confinement: Confinement, first_id: int | None, proc: int) -> None:
+        """first_id: the first of the users that runs get, None where they get none. proc: for `subprocess`, a directory of
+        processes that shows this one and all that come of it; else -1."""
+        self._proc = proc
         self._confinement = confinement
         self._free_ids = deque([] if first_id is None else range(first_id, first_id + namespaces.IDS))
         self._ids: dict[int, int] = {}
@@ -62,6 +63,7 @@ class Processes:
         return pid
 
     def _fork(self, order: orders.Order, user: int | None, descriptors: list[int], owner: socket) -> int:
+        self._prepare(order, user)
         pid = kernel.fork()
         if pid == 0:
             try:
@@ -75,11 +77,18 @@ class Processes:
             raise OSError("fork")
         return pid
 
+    def _prepare(self, order: orders.Order, user: int | None) -> None:
+        """What has to be there before the run's process is."""
+
     def ended(self, order: orders.Order, pid: int) -> None:
         """Cleans up after a run's process."""
         user = self._ids.pop(pid, None)
         if user is not None:
             self._free_ids.append(user)
+
+    def needs(self, pid: int) -> bool:
+        """Whether the server must not go on without a child of it that is no run."""
+        return False
 
     def exceeds(self, order: orders.Order, pid: int) -> bool:
         """Whether a run takes up more of the disk than it may."""
@@ -144,12 +153,14 @@ class SealedProcesses(Processes):
         confinement.take(FILTER, kernel.Filter(policy.sealed()).enforce)
         confinement.check_filter()
         self._zygote.start(self._begin)
-        self.zygote_pid = self._zygote.pid
 
     def _fork(self, order: orders.Order, user: int | None, descriptors: list[int], owner: socket) -> int:
         seconds = _kernel_seconds(order.cpu_seconds)
         space = self._memory_bytes + order.memory_bytes
         return self._zygote.fork(Terms(seconds, order.file_bytes, space, user), descriptors)
+
+    def needs(self, pid: int) -> bool:
+        return pid == self._zygote.pid
 
     def _begin(self) -> NoReturn:
         """What a run's process does first of all in Python."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 
 from sandbox import frames
-from sandbox.inside import candidate, checker, commands, harness
+from sandbox.inside import candidate, checker, harness
 from sandbox.values import MAX_BYTES, NotPlainError, decode, encode
 
 TYPE_CHECKING = False
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 def run(job: list[str]) -> NoReturn:
     """Executes a job and ends the process."""
     gc.enable()
+    harness.begin()
     try:
-        _RUNNERS[job[0]](*job[1:])
+        RUNNERS[job[0]](*job[1:])
     except SystemExit as error:
         harness.finish(harness.exit_code(error))
     except BaseException as error:
@@ -70,11 +71,10 @@ def _serve_candidate(source: str) -> None:
     candidate.serve(module)
 
 
-_RUNNERS: dict[str, Any] = {
+RUNNERS: dict[str, Any] = {
     "program": _run_program,
     "calls": _run_calls,
     "candidate": _serve_candidate,
     "checker": checker.run,
-    "compile": commands.compile_source,
-    "command": commands.execute,
 }
+"""By the first string of a job. Processes of a kind that is given other jobs, too, add to it."""

@@ -23,7 +23,7 @@ from services.client.sandbox import AsyncSandboxClient, Result, Run
 from services.code.budget import FIRST, Steps, processes
 from services.code.judgement import BadItemError
 from services.sandbox.bounds import ANSWER_BYTES, MAX_RUNS, answer_bytes
-from services.server.worker import extend
+from services.server.call_time import extend
 from services.verdicts import ErrorReason, ItemError
 
 Answer = TypeVar("Answer")

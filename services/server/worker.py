@@ -21,9 +21,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from typing import Any
 
+from services.server.call_time import set_extend
 from services.server.errors import StartError
 from services.server.frames import LENGTH, encode_frame
 from services.server.logs import configure_logs, get_logger
@@ -31,15 +31,6 @@ from services.server.logs import configure_logs, get_logger
 SLACK_SECONDS = 5.0
 """A call that outstays its time by this much ends the process even if it holds the interpreter lock. The parent kills
 sooner; this is for a parent that died meanwhile."""
-_extend: ContextVar[Callable[[float], None]] = ContextVar("extend", default=lambda _: None)
-
-
-def extend(seconds: float) -> None:
-    """Gives the call that this runs in so much more time. For what a call waits for without being at fault.
-
-    Only where calls run side by side; elsewhere, and outside a worker, it does nothing.
-    """
-    _extend.get()(seconds)
 
 
 def _load(path: str) -> Callable[..., Any]:
@@ -125,7 +116,7 @@ async def _serve_side_by_side(target: Any, connection: socket.socket, reader: _R
                 tasks[message["cancel"]].cancel()
             return
         watch(loop.time() + message["seconds"])
-        _extend.set(lambda seconds: more(message, seconds))  # for the task, which takes over what is set here
+        set_extend(lambda seconds: more(message, seconds))
         task = tasks[message["call"]] = loop.create_task(_answer(target, message))
         task.add_done_callback(lambda _: answered(message))
 

@@ -47,10 +47,11 @@ os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 """
 GO_ON = "os.chdir('/')\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-FILES = ("test_execute.py", "test_hostile.py", "test_syscalls.py", "test_trial.py", "test_servers.py")
+FILES = ("test_execute.py", "test_hostile.py", "test_syscalls.py", "test_trial.py", "test_servers.py", "test_disk.py")
 MUST_HOLD = (
     "cancelling_kills or daemons or whole_tree or killing_whatever or owners_files or interpreters_files or no_network or "
-    "cannot_be_raised or descriptor_of_the_sandbox or nested or not_permitted_fails or right_passes or memory_of_a_later"
+    "cannot_be_raised or descriptor_of_the_sandbox or nested or not_permitted_fails or right_passes or memory_of_a_later or "
+    "room_on_the_disk or temporary_files"
 )
 """What must hold everywhere; in kinds that are not there it is skipped."""
 

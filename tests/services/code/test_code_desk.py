@@ -208,6 +208,30 @@ def test_an_item_that_waits_too_long_is_late_and_hurts_nobody(sandbox: Sandbox) 
     assert took < 2.25
 
 
+def test_endless_loops_take_turns_and_their_time_stands_still_until_then(sandbox: Sandbox) -> None:
+    """Twelve full runs of half a second, four at a time: the last begins when the time of its item would be over."""
+    full, most = 0, 0
+    counting = threading.Lock()
+
+    def answer(sources: list[str], _: object) -> list[RunResult]:
+        nonlocal full, most
+        if len(sources) > 1:
+            return [said(s) if s == "a" else RunResult(Ending.CPU_LIMIT, wall_seconds=0.1) for s in sources]
+        with counting:
+            full += 1
+            most = max(most, full)
+        time.sleep(0.5)
+        with counting:
+            full -= 1
+        return [RunResult(Ending.CPU_LIMIT, wall_seconds=0.5)]
+
+    sandbox.answer = answer
+    loops = [item(f"loop{n}", timeout_seconds=1.3, cpu_seconds=0.3) for n in range(12)]
+    outcomes = score(item("a", timeout_seconds=1.3), *loops)
+    assert labels(outcomes) == {"a": "pass"} | {loop.id: "timeout_cpu" for loop in loops}
+    assert most == 4
+
+
 def test_an_item_whose_own_runs_take_all_its_time_has_a_verdict(sandbox: Sandbox) -> None:
     slow = RunResult(Ending.EXITED, stdout=b"a", wall_seconds=1.5)
     sandbox.answer = lambda sources, _: [slow for _ in sources]

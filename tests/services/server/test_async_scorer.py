@@ -104,6 +104,15 @@ def test_cancelling_reaches_the_scorer_and_costs_no_process(stub, tmp_path, way)
     assert values(beside.result(), "pid") == [before] == [pid(stub)]
 
 
+def test_a_scorer_can_give_its_call_more_time_and_that_is_all_it_has(stub):
+    within, beyond = ask(stub, "more 2.0,1.0", timeout_ms=300), ask(stub, "more 0.4,600", timeout_ms=300, name="beyond")
+    start = time.monotonic()
+    assert values(beyond.result()) == ["DEADLINE"]
+    assert time.monotonic() - start > 0.6
+    assert values(within.result())[0] >= 1.0
+    assert values(ask(stub, "sleep 1.0", timeout_ms=300).result()) == ["DEADLINE"], "it was for one call"
+
+
 @pytest.mark.parametrize("guilty", ["block", "stubborn"])
 def test_what_will_not_be_cancelled_is_killed_and_costs_others_a_retry_alone(stub, tmp_path, guilty):
     before = pid(stub)

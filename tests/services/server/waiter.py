@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from services.server.call_time import extend
 from services.verdicts import Component, Verdict
 
 
@@ -51,6 +52,10 @@ class Waiter:
         match command:
             case "sleep":
                 await asyncio.sleep(float(rest))
+            case "more":  # asks for so much time and then takes so much
+                asked, taken = rest.split(",")
+                extend(float(asked))
+                await asyncio.sleep(float(taken))
             case "meet":  # until as many as may be under way are
                 await self.barrier.wait()
             case "told":  # writes down that it runs, and that it was cancelled
