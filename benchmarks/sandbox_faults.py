@@ -165,13 +165,15 @@ def _children(pid: int) -> list[int]:
 
 
 def _fork_servers(pid: int) -> list[int]:
-    """What forks in each kind that is used: where there are process namespaces, the first process of one."""
+    """The server of each kind that is used (where there are process namespaces, the first process of one), and the zygote
+    that it forks from."""
     found = []
     for server in psutil.Process(pid).children():
         with suppress(psutil.NoSuchProcess, FileNotFoundError):
             if any(kind in " ".join(server.cmdline()) for kind in _SERVED):
-                below = [child.pid for child in server.children() if _is_first(child.pid)]
-                found += below or [server.pid]
+                first = next((child for child in server.children() if _is_first(child.pid)), server)
+                zygotes = sorted(child.pid for child in first.children())[:1]
+                found += [first.pid, *zygotes]
     return found
 
 
