@@ -105,7 +105,8 @@ class AsyncScorer(Protocol):
     `services.server.worker_process.WITHDRAWAL_SECONDS` to end. Only where it does not end is the process killed. Chunks
     that were under way in a process that died are tried again, each with nothing else in its process, before one of
     them is blamed. What computes for long belongs into `asyncio.to_thread`: it takes its time from all chunks in the
-    process. The object is made before the loop runs; what needs the loop is made in `score`.
+    process. The object is made before the loop runs; what needs the loop is made in `score`. A scorer that waits for
+    something it is not at fault for can give its call more time: `services.server.call_time.extend`.
     """
 
     name: str

@@ -95,7 +95,7 @@ class SandboxServicer(sandbox_pb2_grpc.SandboxServicer):
 
     async def _run(self, name: str, run: Run) -> RunResult | TrialResult:
         admitted = time.monotonic()
-        async with self._slots.slot(run.caller, run.priority):
+        async with self._slots.slot(run.caller, run.priority, run.limits.wall_seconds):
             start = time.monotonic()
             if isinstance(run.job, Trial):
                 result = await self._sandbox.trial(run.job, run.limits, run.kind)

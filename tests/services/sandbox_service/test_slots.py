@@ -38,6 +38,37 @@ async def order_of(asked: list[tuple[str, str, int]], count: int = 1) -> list[st
     return began
 
 
+def test_long_runs_leave_a_slot_to_short_ones() -> None:
+    """Two slots: four long runs hold both, and short ones go on beside them, one at a time, in their order."""
+
+    async def main() -> list[str]:
+        slots = Slots(2, 100)
+        began: list[str] = []
+        release = {name: asyncio.Event() for name in ("l1", "l2", "l3", "s1", "s2", "s3")}
+
+        async def run(name: str) -> None:
+            async with slots.slot(name, 9 if name[0] == "l" else 0, 60.0 if name[0] == "l" else 0.5):
+                began.append(name)
+                await release[name].wait()
+
+        tasks = []
+        for name in release:
+            tasks.append(asyncio.create_task(run(name)))
+            await asyncio.sleep(0)
+        assert began == ["l1", "l2", "s1"]
+        for name, expected in [("s1", "s2"), ("l2", "l3"), ("s2", "s3")]:
+            release[name].set()
+            await asyncio.sleep(0.01)
+            assert began[-1] == expected, name
+        for event in release.values():
+            event.set()
+        await asyncio.gather(*tasks)
+        assert slots._busy == 0 and not slots._queues
+        return began
+
+    assert asyncio.run(main()) == ["l1", "l2", "s1", "s2", "l3", "s3"]
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
