@@ -8,7 +8,7 @@ from enum import StrEnum
 
 MIN_MEMORY_BYTES = 8 << 20
 """Below this the interpreter itself gets into trouble."""
-_MOST = 1 << 48
+MAX_LIMIT = 1 << 48
 """Of every limit: what the kernel's numbers hold, sums included."""
 
 
@@ -31,8 +31,8 @@ class Limits:
             value = getattr(self, field.name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{field.name} is {value}; it must be a positive finite number")
-            if value > _MOST:
-                raise ValueError(f"{field.name} is {value}; it must be at most {_MOST}")
+            if value > MAX_LIMIT:
+                raise ValueError(f"{field.name} is {value}; it must be at most {MAX_LIMIT}")
         if self.memory_bytes < MIN_MEMORY_BYTES:
             raise ValueError(f"memory_bytes is {self.memory_bytes}; it must be at least {MIN_MEMORY_BYTES}")
 

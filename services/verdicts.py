@@ -141,9 +141,12 @@ def check_outcome(outcome: object, components: Mapping[str, Component]) -> Outco
         if component is None:
             return _defect(f"returned component {name!r}, which it does not declare; declared: {', '.join(components)}")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return _defect(f"component {name!r} is not a number")
+            return _defect(f"returned no number for component {name!r}")
         if not component.low <= value <= component.high:  # NaN as well
-            return _defect(f"component {name!r} is not within {component.low:g} to {component.high:g}")
+            shown = f"{min(max(value, -1e300), 1e300):g}"  # an int may be larger than any float
+            return _defect(
+                f"returned {shown} for component {name!r}; it must be {component.low:g} to {component.high:g}"
+            )
     return outcome
 
 
@@ -172,6 +175,6 @@ def describe_misfit(error: ValidationError) -> str:
         if detail["type"] == "union_tag_invalid":  # pydantic's own words quote the value
             message = f"must be one of {detail.get('ctx', {}).get('expected_tags')}"
         else:
-            message = detail["msg"]
+            message = detail["msg"].removeprefix("Value error, ")
         complaints.append(f"{field}: {message}")
     return "; ".join(complaints)

@@ -15,6 +15,7 @@ from sandbox.results import Ending, Limits, Raised, RunResult, TrialResult
 from sandbox.values import BeyondBoundsError
 from services.client.sandbox import Result, Run
 from services.code.checks import CodeChecks
+from services.code.judgement import BadItemError
 
 Job = Program | Calls | Trial
 Answer = TypeVar("Answer")
@@ -28,6 +29,9 @@ _WALL_FACTOR, _WALL_EXTRA_SECONDS = 3.0, 2.0
 FIRST = Limits(cpu_seconds=0.1, wall_seconds=0.4, output_bytes=64 << 10)
 _FIRST_PRIORITY, _FULL_PRIORITY = 5, 4
 _MOST_SIDE_BY_SIDE = 16
+_LONGEST_TRIED_FIRST = 60.0
+"""The CPU limit that a sandbox refuses to exceed, where its operator gave no other. Checks that ask for more are not tried
+in short first: quick answers would have a verdict, and slow ones the refusal of the full run, which is no score."""
 _LEAST_SECONDS = 0.05
 _CUT = frozenset({Ending.CPU_LIMIT, Ending.WALL_LIMIT, Ending.OUTPUT_LIMIT})
 _KINDS = {None: None, "files": Kind.FILES, "subprocess": Kind.SUBPROCESS}
@@ -37,11 +41,15 @@ class Budget:
     """Of one item."""
 
     def __init__(self, checks: CodeChecks, seconds: float, trace_id: str = "", caller: str = "") -> None:
-        """seconds: the time that the item may take in all."""
+        """seconds: the time that the item may take in all. Raises BadItemError where nothing can run in it."""
         self._checks = checks
         self._trace_id = trace_id
         self._caller = caller
         self._own_seconds = _OWN_SHARE * seconds
+        if self._own_seconds < _LEAST_SECONDS:
+            raise BadItemError(
+                "timeout_seconds: it is too short for a single run; give 0.1 or more, or 0 for the default"
+            )
         self._kind = Kind.SUBPROCESS if checks.language != "python" else _KINDS[checks.needs]
 
     @property
@@ -87,8 +95,9 @@ class Budget:
         return full
 
     def _is_tried_first(self, kind: Kind | None) -> bool:
-        """Not where starting alone may take longer, or where there is too little time to try twice."""
-        enough = self._checks.cpu_seconds > 2 * FIRST.cpu_seconds and self._own_seconds > FIRST.wall_seconds
+        """Not where starting alone may take longer, there is too little time to try twice, or the full run may be refused."""
+        worthwhile = 2 * FIRST.cpu_seconds < self._checks.cpu_seconds <= _LONGEST_TRIED_FIRST
+        enough = worthwhile and self._own_seconds > FIRST.wall_seconds
         return enough and kind is not Kind.SUBPROCESS
 
     def _asked(self, job: Job, limits: Limits, kind: Kind | None, priority: int) -> Run:

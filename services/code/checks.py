@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sandbox.results import MIN_MEMORY_BYTES, Limits
+from sandbox.results import MAX_LIMIT, MIN_MEMORY_BYTES, Limits
 from sandbox.values import NotPlainError, from_json
 
 _DEFAULTS = Limits()
@@ -110,12 +110,13 @@ class CodeChecks(BaseModel):
     style: bool = False
     """Whether the verdict has `code/style`."""
     reference: str | None = None
-    """A right answer, code as a response's. With it the verdict has `code/efficiency`, and takes twice as long."""
+    """A right answer: code, in a fenced block or not, as in a response. With it the verdict has `code/efficiency`, and takes twice as long."""
     reference_cpu_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """What a right answer takes, in the place of `reference`."""
-    cpu_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _DEFAULTS.cpu_seconds
-    """CPU time for a case, for all calls together, or for each of candidate and test code."""
-    memory_bytes: Annotated[int, Field(ge=MIN_MEMORY_BYTES)] = _DEFAULTS.memory_bytes
+    cpu_seconds: Annotated[float, Field(gt=0, le=MAX_LIMIT, allow_inf_nan=False)] = _DEFAULTS.cpu_seconds
+    """CPU time for a case, for all calls together, or for each of candidate and test code. The sandbox has a largest one,
+    its `--max-cpu-seconds`: 60 where nobody gave another."""
+    memory_bytes: Annotated[int, Field(ge=MIN_MEMORY_BYTES, le=MAX_LIMIT)] = _DEFAULTS.memory_bytes
     """Address space of the process."""
 
     @property

@@ -77,6 +77,8 @@ def judge_load(result: RunResult, total: int) -> Judgement:
     """The judgement on a source that could not be loaded."""
     label = LABELS[result.ending]
     evidence = ending_evidence(result)
+    if result.ending is Ending.EXITED and not result.detail:
+        evidence["detail"] = "the process ended by itself, with code 0, before the code was loaded"
     return Judgement(Label.LOAD_ERROR if label is Label.CRASH else label, 0, total, evidence, result.cpu_seconds)
 
 

@@ -19,6 +19,12 @@ from services.code.judgement import LABELS, LIMITED, BadItemError, Judgement, La
 Opinion = tuple[Label, dict[str, str]]
 
 _LOADED = "__loaded__"
+_PROBE = f"""
+
+def {_LOADED}():
+    import inspect
+    inspect.signature(check).bind("stdin", "expected", "got")
+"""
 _TESTS_FAULT = frozenset({"NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "NotDefinedError"})
 """What a checker raises for reasons of its own: no output leads to these."""
 
@@ -96,10 +102,12 @@ def _checked(case: Case, result: RunResult, checker: str, budget: Budget) -> Ste
         args = encode([case.stdin, case.stdout, _text(result)])
     except NotPlainError:
         return Label.OUTPUT_LIMIT, {"detail": "the output is longer than what a checker can be given"}
-    job = Calls(f"{checker}\n\ndef {_LOADED}():\n    return True\n", (Call(_LOADED), Call("check", args)))
+    job = Calls(checker + _PROBE, (Call(_LOADED), Call("check", args)))
     end = yield from budget.run(job, Kind.CHECKER)
     if not end.outcomes:
         raise BadItemError(f"checks.checker: it could not be loaded ({LABELS[end.ending].value})")
+    if isinstance(end.outcomes[0], Raised) and end.outcomes[0].type == TypeError.__name__:
+        raise BadItemError("checks.checker: check does not take three arguments; define check(stdin, expected, got)")
     if len(end.outcomes) == 1:  # it was busy with the output, which may be made for that
         label = LABELS[end.ending]
         return label if label in LIMITED else Label.FAIL, evidence | {"checker": end.detail or label.value}

@@ -117,7 +117,8 @@ def _judge(paper: _Paper, seconds: float, caller: str) -> Steps[_Judged]:
         return _Judged(judgement, 0.0)
     reference_seconds = checks.reference_cpu_seconds
     if checks.reference is not None:
-        reference = yield from _judge_code(checks.reference, item.prompt, checks, budget)
+        code = find_code(checks.reference, checks.entry_point, checks.language).code
+        reference = yield from _judge_code(code, item.prompt, checks, budget)
         if not reference.passes:
             raise BadItemError(f"checks.reference: it does not pass ({reference.label.value})")
         reference_seconds = reference.cpu_seconds

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.addresses import METRICS_PORT_OFFSET, PORTS
 from services.server.logs import LEVELS
+
+Number = TypeVar("Number", int, float)
 
 
 class ServiceParser(argparse.ArgumentParser):
@@ -28,9 +31,16 @@ class ServiceParser(argparse.ArgumentParser):
         self.add_argument(flag, help=f"{help} [{variable}{default}]", **kwargs)
 
 
+def _number(text: str, kind: Callable[[str], Number], what: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+
+
 def port(text: str) -> int:
     """A TCP port, 0 to 65535."""
-    value = int(text)
+    value = _number(text, int, "a port, a whole number")
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{value} is not a port; it must be 0 (any free port) to 65535")
     return value
@@ -38,7 +48,7 @@ def port(text: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = int(text)
+    value = _number(text, int, "a whole number")
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least 1")
     return value
@@ -46,7 +56,7 @@ def positive(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A finite number of seconds, not negative."""
-    value = float(text)
+    value = _number(text, float, "a number of seconds")
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{value} is not a duration; it must be 0 or more seconds")
     return value
@@ -54,7 +64,7 @@ def seconds(text: str) -> float:
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
+    value = _number(text, float, "a number")
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{value} is not a share; it must be 0 to 1")
     return value

@@ -139,6 +139,7 @@ class WorkerProcess:
         self._under_way.clear()
         for call in calls:
             call.reply.set_exception(WorkerDiedError(shared=len(calls) > 1))
+            call.reply.exception()  # nobody may look at it any more, which asyncio would complain about
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):  # the end, or a broken channel

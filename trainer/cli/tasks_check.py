@@ -36,6 +36,9 @@ def check_tasks(
     writable = {Standing.OK, Standing.UNCHECKED} if unchecked else {Standing.OK}
     counts: Counter[str] = Counter()
     table = Table("task", "is", "because")
+    if write and write.exists() and write.samefile(file):
+        print_problem(f"--write {str(write)!r} is the file that is read, of which rows would be lost; name another")
+        return 2
     try:
         with ExitStack() as stack:
             out = stack.enter_context(_whole_file(write)) if write else None

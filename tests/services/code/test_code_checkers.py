@@ -62,6 +62,11 @@ def test_its_evidence_says_what_it_returned_or_raised(judge: Judge) -> None:
     assert outcome.evidence["checker"].startswith("raised ValueError: not enough values")
 
 
+@pytest.mark.parametrize("checker", ["def check(*a): return True", "def check(a, b, c, d=1): return True"])
+def test_a_checker_may_take_more_than_three_arguments(judge: Judge, checker: str) -> None:
+    labelled(judge("print(1)", cases=[{"stdout": "1"}], checker=checker), "pass", 1.0)
+
+
 @pytest.mark.parametrize("said", ["1", "'yes'", "[True]", "None", "object()", "float('nan')"])
 def test_only_true_is_true(judge: Judge, said: str) -> None:
     checker = f"def check(stdin, expected, got): return {said}"
@@ -72,6 +77,8 @@ def test_only_true_is_true(judge: Judge, said: str) -> None:
     ("checker", "message"),
     [
         ("def check(a, b, c): return (", "could not be loaded (syntax_error)"),
+        ("def check(a): return True", "check does not take three arguments"),
+        ("def check(a, b, c, *, d): return True", "check does not take three arguments"),
         ("1 / 0\ndef check(a, b, c): return True", "could not be loaded (crash)"),
         ("import os\nos._exit(0)\ndef check(a, b, c): return True", "could not be loaded (crash)"),
         ("def check(a, b, c): return unknown", "raised NameError"),

@@ -47,6 +47,8 @@ def test_types_stay_what_they_are() -> None:
         ({"calls": [CALL], "entry_point": "f", "score": "some"}, "'all' or 'share'"),
         ({"calls": [CALL], "entry_point": "f", "cpu_seconds": 0}, "greater than 0"),
         ({"calls": [CALL], "entry_point": "f", "memory_bytes": 1}, "greater than or equal to 8388608"),
+        ({"calls": [CALL], "entry_point": "f", "memory_bytes": 10**15}, "less than or equal to 281474976710656"),
+        ({"calls": [CALL], "entry_point": "f", "cpu_seconds": 1e15}, "less than or equal to 281474976710656"),
         ({"test": "def verify(candidate): pass", "entry_point": "f"}, "test must define check"),
         ({"test": "def test_it(): pass"}, "entry_point must be the name of the function that test is about"),
         ({"test": "def test_it(): pass", "entry_point": "f", "modules": ["a b"]}, "modules must be names"),

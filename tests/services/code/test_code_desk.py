@@ -107,6 +107,12 @@ def test_only_what_was_cut_short_is_run_in_full_and_alone(sandbox: Sandbox) -> N
     assert sorted(sandbox.limits) == [(0.1, 5)] * 4 + [(3.0, 4)] * 2
 
 
+def test_a_limit_that_the_sandbox_may_refuse_is_asked_for_at_once(sandbox: Sandbox) -> None:
+    """Else quick answers would pass, and slow ones have no score."""
+    assert labels(score(item("a", cpu_seconds=100.0))) == {"a": "pass"}
+    assert [seconds for seconds, _ in sandbox.limits] == [100.0]
+
+
 def test_one_failing_case_ends_it_though_others_were_cut_short(sandbox: Sandbox) -> None:
     sandbox.answer = lambda sources, _: [RunResult(Ending.CPU_LIMIT, wall_seconds=0.1) for _ in sources]
     (outcome,) = score(item("loop", cases=12)).values()
@@ -230,6 +236,13 @@ def test_endless_loops_take_turns_and_their_time_stands_still_until_then(sandbox
     outcomes = score(item("a", timeout_seconds=1.3), *loops)
     assert labels(outcomes) == {"a": "pass"} | {loop.id: "timeout_cpu" for loop in loops}
     assert most == 4
+
+
+def test_an_item_without_time_for_a_run_has_no_verdict(sandbox: Sandbox) -> None:
+    outcome = score(item("a", timeout_seconds=0.01))["a"]
+    assert isinstance(outcome, ItemError)
+    assert outcome.message.startswith("timeout_seconds: it is too short")
+    assert sandbox.calls == []
 
 
 def test_an_item_whose_own_runs_take_all_its_time_has_a_verdict(sandbox: Sandbox) -> None:

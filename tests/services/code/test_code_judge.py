@@ -110,6 +110,11 @@ def test_functions(judge: Judge, response: str, label: str, share: float) -> Non
     verdict(judge(response, STUB, **limits, **SQUARES), label, float(label == "pass"))
 
 
+def test_code_that_ends_while_it_is_loaded_says_so(judge: Judge) -> None:
+    outcome = judge("def f(n): return n * n\nimport os; os._exit(0)", **SQUARES)
+    assert "ended by itself, with code 0, before the code was loaded" in outcome.evidence["detail"]
+
+
 def test_a_function_that_does_not_compile(judge: Judge) -> None:
     verdict(judge("def f(n: return 1", "", **SQUARES), "syntax_error", 0.0, compiles=0.0)
 

@@ -144,6 +144,7 @@ def test_efficiency_is_the_references_time_by_the_answers(judge: Judge) -> None:
     assert of(slow, reference=FAST) < 0.1
     assert of(FAST, reference=slow) == 1.0
     assert of(FAST, reference=FAST) == 1.0
+    assert of(FAST, reference=f"So:\n```python\n{FAST}\n```") == 1.0
     assert of("def f(n): return 5", reference=FAST) == 0.0
     assert of("", reference_cpu_seconds=1.0) == 0.0
 

@@ -1,6 +1,7 @@
 """Worker pools with real processes: what is killed, what comes back, what the queue promises."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -197,6 +198,20 @@ def test_a_factory_that_cannot_be_used_is_named_at_start(factory, kwargs, messag
         assert pool.pids == []
 
     asyncio.run(scene())
+
+
+def test_a_start_that_fails_leaves_no_complaint_of_asyncio():
+    complaints = []
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        with pytest.raises(StartError):
+            await WorkerPool("puppet:Nowhere", size=2).start()
+        gc.collect()
+
+    asyncio.run(scene())
+    gc.collect()
+    assert complaints == []
 
 
 def test_a_module_that_misses_another_is_told_apart(tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ class Thorough(BaseModel):
         ({"number": SECRET}, "checks.number: "),
         ({"word": SECRET}, "checks.word: Input should be 'yes' or 'no'"),
         ({"short": SECRET}, "checks.short: "),
-        ({"short": "!"}, "must hold no exclamation mark"),
+        ({"short": "!"}, "checks.short: must hold no exclamation mark"),
         ({"pattern": SECRET}, "checks.pattern: "),
         ({"nested": [{"a": SECRET}]}, "checks.nested.0.a: "),
         ({"pet": {"kind": SECRET}}, "checks.pet: must be one of 'dog', 'cat'"),
@@ -133,6 +133,12 @@ def test_a_misfit_names_the_field_and_never_its_value(checks, expected):
     assert expected in message
     assert SECRET not in message
     assert message.count(";") <= 2
+
+
+@pytest.mark.parametrize(("value", "shown"), [(7, "7"), (-0.5, "-0.5"), (float("nan"), "nan"), (10**400, "1e+300")])
+def test_a_value_out_of_its_range_is_told_with_the_range(value, shown):
+    outcome = check_outcome(Verdict({"a/b": value}), RANGE)
+    assert outcome.message == f"the scorer returned {shown} for component 'a/b'; it must be 0 to 1"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', "3", "nul", "[" * 100_000, "9" * 5000])

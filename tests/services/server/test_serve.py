@@ -147,7 +147,7 @@ def test_flags_come_from_the_environment_and_flags_win(start_service, monkeypatc
     ("flags", "complaint"),
     [
         (("--port", "70000"), "argument --port: 70000 is not a port"),
-        (("--port", "http"), "argument --port: invalid port value: 'http'"),
+        (("--port", "http"), "argument --port: 'http' is not a port, a whole number"),
         (("--metrics-port", "-1"), "argument --metrics-port"),
         (("--workers", "0"), "argument --workers: 0 is too small; it must be at least 1"),
         (("--grace", "-1"), "argument --grace: -1.0 is not a duration"),

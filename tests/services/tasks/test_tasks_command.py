@@ -91,6 +91,7 @@ def test_the_scorer_that_it_needs_is_started(check):
     [
         (["--address", "127.0.0.1:1"], [GOOD], "127.0.0.1:1"),
         (["--form", "poetry"], [GOOD], "poetry"),
+        (["--write", "tasks.jsonl"], [GOOD], "is the file that is read"),
         (["--write", "nowhere/out.jsonl"], [GOOD], "nowhere"),
         ([], ["[1"], "JSON list"),
         ([], [], "no rows"),
