@@ -11,7 +11,6 @@ in UTF-8. The first string says what it is. Processes write theirs to a memory f
 
 Test code, whose file begins with bytes that are no frame (`STATE_BYTES`), also says what it sees and how it ended:
 
-    ["compiled", text]                                             before any of it is executed; for the next process
     ["candidate raised", type, message]                            the first of each type, at once
     ["finished", executed, expected]
     ["broke", test, type, message, executed, expected]

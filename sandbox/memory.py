@@ -28,6 +28,17 @@ def empty() -> int:
     return os.memfd_create("run", os.MFD_CLOEXEC)
 
 
+def sealable() -> int:
+    """A descriptor of an empty file for somebody to write to, who can seal it."""
+    return os.memfd_create("run", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def content_if_sealed(descriptor: int, most: int) -> bytes:
+    """What was written to a `sealable` file before it was sealed, its first `most` bytes; nothing where it never was."""
+    is_sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+    return os.pread(descriptor, most, 0) if is_sealed else b""
+
+
 def content(descriptor: int, most: int) -> bytes:
     """What was written, its first `most` bytes."""
     return os.pread(descriptor, most, 0)

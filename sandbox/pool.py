@@ -14,6 +14,7 @@ from collections import Counter
 from typing import Self
 
 from sandbox.imports import checker_kind_of, kind_of
+from sandbox.inside.namespaces import IDS
 from sandbox.jobs import Job, Kind, Language, Program, Trial, check_length
 from sandbox.results import Ending, Limits, RunResult, TrialResult
 from sandbox.run import Process
@@ -30,7 +31,8 @@ _COMPILED = 64
 class Sandbox:
     """Owns the fork servers; a server is started when its kind is first needed, and again when it was lost.
 
-    `slots` runs go on at once, a trial counting as one; the others wait. Everything a run started is gone before its
+    `slots` runs go on at once, a trial counting as one; the others wait. They are never more than a fork server has users
+    for (`IDS`): each run has one of its own. Everything a run started is gone before its
     result is there, and when its caller is cancelled.
     """
 
@@ -44,7 +46,7 @@ class Sandbox:
         """Runs that were done again in FILES, by the kind that turned out to have too little."""
         self._servers: dict[Kind, Server] = {}
         self._starting: dict[Kind, asyncio.Lock] = {}
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(min(slots, IDS))
         self._compiled: dict[str, asyncio.Task[RunResult | str]] = {}
         self._retired: set[Server] = set()
         self._is_closed = False

@@ -62,8 +62,8 @@ async def run_trial(trial: Trial, limits: Limits, candidates: Server, checkers: 
 
 
 def _keep(compiled: dict[str, str], key: str, text: str) -> None:
-    """Keeps what test code was compiled to: the many answers to one task are judged by the same code. It was compiled
-    before any of it ran; whoever could have changed it later is that test code itself, which judges by it alone."""
+    """Keeps what test code was compiled to: the many answers to one task are judged by the same code. It was compiled and
+    sealed before any of it ran: a test that executes what an answer gives it must not judge other answers by that."""
     while len(compiled) >= _MOST_COMPILED:
         del compiled[next(iter(compiled))]
     compiled[key] = text

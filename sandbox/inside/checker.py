@@ -134,23 +134,31 @@ class Conversation:
                 raise _GoneError
             self.calls += kind == "call"
             self.note(frames.WAITS)
+            outcome: Any = None
+            raised: Exception | None = None
             try:
-                return self.answer(kind, os.urandom(8).hex(), text, *question[1:])
+                outcome, raised = self.answer(kind, os.urandom(8).hex(), text, *question[1:])
             except (EOFError, OSError):
                 self.end = "gone"
             except frames.FrameError as error:
                 self.end = str(error)
             finally:
                 self.note(frames.COMPUTES)
-        raise _GoneError
+            if self.end:
+                raise _GoneError
+        if raised is not None:  # here, where an OSError of the candidate's is not taken for one of the channel's
+            raise raised
+        return outcome
 
     def note(self, state: bytes) -> None:
         """Tells the owner at once: a process that is killed tells nothing more."""
         os.pwrite(REPORT, state + self.calls.to_bytes(frames.STATE_BYTES - 1, "big"), 0)
 
-    def answer(self, kind: str, identity: str, text: str, args: Any = (), kwargs: Any = None) -> Any:
-        """What comes of one question. args, kwargs: of a call, to take over what it has changed of them. Raises what the
-        candidate raised, and FrameError."""
+    def answer(
+        self, kind: str, identity: str, text: str, args: Any = (), kwargs: Any = None
+    ) -> tuple[Any, Exception | None]:
+        """What comes of one question, and what the candidate raised. args, kwargs: of a call, to take over what it has
+        changed of them. Raises FrameError, and EOFError and OSError where the candidate is gone."""
         peer.send(kind, identity, text)
         kind, answered, text = peer.receive()
         if answered != identity or kind not in ("returned", "raised"):
@@ -168,11 +176,12 @@ class Conversation:
         if changed:
             _take_over(changed[0], args, kwargs)
         if is_raised:
-            raise self._exception(*outcome)
-        return outcome
+            return None, self._exception(*outcome)
+        return outcome, None
 
     def _exception(self, name: str, message: str) -> Exception:
-        if name not in self.raised and len(self.raised) < _MOST_RAISED:
+        # Those that are built in are few, and always told: who is at fault may hang on them.
+        if name not in self.raised and (len(self.raised) < _MOST_RAISED or hasattr(builtins, name)):
             self.raised.add(name)
             report("candidate raised", name[:_MOST_CHARACTERS], message[:_MOST_CHARACTERS])
         return _exception(name, message)

@@ -53,7 +53,8 @@ class Evidence:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
                 json.dump(found, file, ensure_ascii=False, indent=1)
-            for old in sorted(self._directory.glob("*.json"))[:-_MOST_FILES]:
+            # Of no other name: the directory may hold somebody else's files.
+            for old in sorted(self._directory.glob(f"{19 * '[0-9]'}.json"))[:-_MOST_FILES]:
                 old.unlink()
         except OSError as error:
             get_logger().error("evidence lost", error=str(error))

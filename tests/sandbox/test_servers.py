@@ -29,6 +29,17 @@ ROOT = Path(__file__).resolve().parents[2]
 OFFICE = (Kind.PLAIN, Kind.FILES, Kind.SUBPROCESS)
 
 
+def test_more_slots_than_a_server_has_users_cost_no_run(make_box: Callable[..., Box]) -> None:
+    box = make_box(slots=80)
+
+    async def many() -> list[RunResult]:
+        job = Program("import time; time.sleep(1); print('there')")
+        return await asyncio.gather(*(box.sandbox.run(job, Limits(wall_seconds=30), Kind.PLAIN) for _ in range(80)))
+
+    assert [result.stdout for result in box.do(many())] == [b"there\n"] * 80
+    assert box.sandbox.retries == 0
+
+
 @pytest.mark.parametrize("kind", OFFICE)
 def test_servers_killed_under_load_cost_no_run_its_result(make_box: Callable[..., Box], kind: Kind) -> None:
     box = make_box()
@@ -274,14 +285,17 @@ def test_a_machine_that_is_out_of_descriptors_is_no_fault_of_the_program(
     for kind in (Kind.PLAIN, Kind.CHECKER):
         box.server(kind)
     calls = iter(range(1, 100))
-    real = memory.sealed
 
-    def out_of_them(content: bytes) -> int:
-        if next(calls) >= failing:
-            raise OSError(24, "Too many open files")
-        return real(content)
+    def failing_at_last(real: Callable[..., int]) -> Callable[..., int]:
+        def make(*content: bytes) -> int:
+            if next(calls) >= failing:
+                raise OSError(24, "Too many open files")
+            return real(*content)
 
-    monkeypatch.setattr(memory, "sealed", out_of_them)
+        return make
+
+    for name in ("sealed", "sealable"):
+        monkeypatch.setattr(memory, name, failing_at_last(getattr(memory, name)))
     result = box.trial("while True: pass", "def check(f): assert f(1)", kind=Kind.PLAIN)
     assert Ending.INFRASTRUCTURE in (result.candidate.ending, result.checker.ending)
     assert box.run("print(1)").ending is Ending.INFRASTRUCTURE

@@ -91,6 +91,9 @@ def test_objects_stay_with_the_candidate_and_are_used_from_afar(box: Box, assert
         ("AssertionError('mine')", "AssertionError: mine"),
         ("UnicodeDecodeError('utf-8', b'', 0, 1, 'r')", "RuntimeError: UnicodeDecodeError: 'utf-8' codec can't decode bytes in position 0-0: r"),
         ("StopIteration()", "_CandidateStopError: StopIteration: "),
+        ("FileNotFoundError('gone')", "FileNotFoundError: gone"),
+        ("TimeoutError('late')", "TimeoutError: late"),
+        ("EOFError('end')", "EOFError: end"),
     ],
 )  # fmt: skip
 def test_exceptions_of_the_candidate_are_exceptions_of_the_test(box: Box, raises: str, seen: str) -> None:
@@ -400,3 +403,42 @@ def test_test_code_that_was_compiled_before_counts_the_same(box: Box) -> None:
     with_error = "def check(f):\n assert f(1) == 2, 'see'\n"
     for _ in range(2):
         assert box.trial(SQUARE, with_error).raised == Raised("AssertionError", "see")
+
+
+POISON = r"""
+def f(n): return '''(lambda os, marshal, compiled: [
+    os.lseek(0, 0, 0), os.ftruncate(63, 5), os.lseek(63, 0, 2),
+    os.write(63, (lambda body: len(body).to_bytes(4, "big") + body)(b"8 %d\\ncompiled%b" % (len(compiled), compiled))),
+    os.write(0, compiled), 9][-1]
+)(*map(__import__, ("os", "marshal")), __import__("marshal").dumps((compile("def check(f): f(1)\\n__assertion_held__(0)",
+"x", "exec"), {})).hex().encode())'''
+"""
+
+
+def test_what_a_test_executes_of_an_answer_judges_no_other_answer(box: Box) -> None:
+    test = "def check(f):\n try: found = eval(f(3))\n except OSError: found = 9\n assert found == 9"
+    assert passed(box.trial(POISON, test)), "it is the test that believes what it executes"
+    wrong = box.trial("def f(n): return '10'", test)
+    assert not passed(wrong) and wrong.raised == Raised("AssertionError", ""), wrong
+
+
+def test_what_was_compiled_is_kept(make_box: Callable[..., Box]) -> None:
+    box = make_box()
+    assert passed(box.trial(SQUARE, CHECK))
+    assert len(box.server(Kind.CHECKER).compiled) == 1
+
+
+def test_many_types_of_exceptions_hide_none_that_is_built_in(box: Box) -> None:
+    forged = """
+def f(n):
+    forge("raised", asked(), '[["T", ""]]')
+    for number in range(100):
+        head = os.read(62, 4096)
+        if not head: os._exit(0)
+        name = f"T{number}" if number < 70 else "NameError"
+        forge("raised", head[4:].decode().split(" ")[1], f'[["{name}", ""]]')
+"""
+    test = "def check(f):\n for n in range(100):\n  try: f(n)\n  except RuntimeError: pass\n assert f(1) == 1"
+    result = box.trial(FORGE + forged, test)
+    assert result.raised is not None and result.raised.type == "NameError", result
+    assert "NameError" in {each.type for each in result.candidate_raised}

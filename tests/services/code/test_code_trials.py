@@ -210,6 +210,7 @@ def test_a_generator_without_end_is_gone_through_as_far_as_the_test_goes(judge: 
             "try:\n        n = f(3)\n    except ValueError:\n        pass\n    assert n == 2",
             "def f(n): raise ValueError",
         ),
+        ("import ast\n    assert ast.literal_eval(f(3)) == 2", "def f(n): return '1 +'"),
         ("n = f(3)\n    while n: pass\n    assert n == 0", "def f(n): return 1"),
     ],
 )

@@ -60,8 +60,10 @@ def test_a_trial_is_kept_whichever_of_its_processes_attacked(tmp_path: Path, pro
 def test_evidence_is_bounded_in_files_and_in_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.sandbox.evidence._MOST_FILES", 3)
     evidence = Evidence(tmp_path)
+    (tmp_path / "0.json").write_text("somebody else's")
     for number in range(5):
         evidence.keep(Run(Program(f"{number}" + "x" * 100_000)), TAMPERED, ())
+    (tmp_path / "0.json").unlink()
     sources = [found["job"]["source"] for found in kept(tmp_path)]
     assert [source[0] for source in sources] == ["2", "3", "4"]
     assert {len(source) for source in sources} == {1 << 16}
