@@ -89,7 +89,7 @@ class Server:
         try:
             ours = self._socket = self._connect() or self._spawn()
         except OSError as error:
-            raise ServerError(f"there is no host at its socket: {error}") from None
+            raise ServerError(f"it cannot be started: {error}") from None
         ours.setblocking(False)
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -115,7 +115,7 @@ class Server:
         return json.dumps(fields | {"packages": packages})
 
     def _connect(self) -> socket.socket | None:
-        """Asks the host for the server; None where it is to be started here. Raises OSError where no host is there."""
+        """Asks the host for the server; None where it is to be started here. Raises ServerError where no host is there."""
         setup = self._setup
         path = setup.checkers_socket if self.kind in CHECKERS else setup.candidates_socket
         if not path:
@@ -124,9 +124,9 @@ class Server:
         try:
             ours.connect(path)
             ours.sendall(self._confinement().encode())
-        except OSError:
+        except OSError as error:
             ours.close()
-            raise
+            raise ServerError(f"there is no host at its socket: {error}") from None
         return ours
 
     def _spawn(self) -> socket.socket:

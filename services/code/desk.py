@@ -34,6 +34,8 @@ _REQUEST_CHARACTERS = 4 << 20
 """Of a call's sources and inputs; a message holds so many even where each is four bytes."""
 _TICK_SECONDS = 1.0
 """How often a call that waits for a turn says so to whoever watches its time."""
+_PATIENCE = 10.0
+"""For how many times its own time an item waits for a turn. A sandbox that hangs must not keep its callers for ever."""
 _LATE = ItemError(ErrorReason.DEADLINE, "the sandbox was too busy to run the item in its time")
 
 
@@ -45,8 +47,10 @@ class _Seat(Generic[Answer]):
     deadline: float
     results: list[Result | None] = field(default_factory=list)
     outcome: Answer | ItemError | None = None
-    waits_since: float | None = None
-    """Since when it waits for its turn."""
+    waits: bool = False
+    """For its turn, and its time stands still."""
+    patience: float = 0.0
+    """Seconds for which its time may yet stand still."""
 
 
 @dataclass(eq=False, slots=True)
@@ -78,7 +82,8 @@ class Desk(Generic[Answer]):
 
     async def judge(self, judgings: Sequence[tuple[Steps[Answer], float]]) -> list[Answer | ItemError]:
         """The outcomes, in order. Each judging comes with its deadline (`time.monotonic`). Cancelling it ends the runs."""
-        self._seats = [_Seat(steps, deadline) for steps, deadline in judgings]
+        now = time.monotonic()
+        self._seats = [_Seat(steps, deadline, patience=_PATIENCE * (deadline - now)) for steps, deadline in judgings]
         self._latest = max(deadline for _, deadline in judgings)
         for seat in self._seats:
             self._advance(seat)
@@ -142,18 +147,20 @@ class Desk(Generic[Answer]):
         turn = asyncio.ensure_future(self._turns.acquire())
         try:
             while not turn.done():
-                seat.waits_since = time.monotonic()
+                start = time.monotonic()
+                seat.waits = seat.patience > 0.0
                 await asyncio.wait([turn], timeout=_TICK_SECONDS)
-                self._put_off(seat, time.monotonic() - seat.waits_since)
-            seat.waits_since = None
-            return await self._client.execute([errand.run], seat.deadline - time.monotonic())
+                self._put_off(seat, min(time.monotonic() - start, seat.patience))
+            seat.waits = False
+            return await self._client.execute([errand.run], max(0.0, seat.deadline - time.monotonic()))
         finally:
-            seat.waits_since = None
+            seat.waits = False
             if not turn.cancel() and not turn.cancelled():
                 self._turns.release()
 
     def _put_off(self, seat: _Seat[Answer], seconds: float) -> None:
         """An item's deadline, and with it that of the call that this is."""
+        seat.patience -= seconds
         seat.deadline += seconds
         if seat.deadline > self._latest:
             extend(seat.deadline - self._latest)
@@ -161,7 +168,7 @@ class Desk(Generic[Answer]):
 
     async def _receive(self) -> None:
         """Waits until a call is done, a pause is over or an item is late."""
-        times = [seat.deadline for seat in self._seats if seat.outcome is None and seat.waits_since is None]
+        times = [seat.deadline for seat in self._seats if seat.outcome is None and not seat.waits]
         times += [errand.due for errand in self._errands]
         if not times and not self._under_way:
             return
@@ -174,7 +181,7 @@ class Desk(Generic[Answer]):
             await asyncio.sleep(left or 0.0)
         now = time.monotonic()
         for seat in self._seats:
-            if seat.outcome is None and seat.waits_since is None and seat.deadline <= now:
+            if seat.outcome is None and not seat.waits and seat.deadline <= now:
                 self._close(seat, _LATE)
 
     def _take(self, execution: asyncio.Task[list[Result]]) -> None:

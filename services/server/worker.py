@@ -108,30 +108,31 @@ async def _serve_side_by_side(target: Any, connection: socket.socket, reader: _R
     """Answers calls as they end; a message `cancel` ends one."""
     loop = asyncio.get_running_loop()
     tasks: dict[int, asyncio.Task[bytes]] = {}
-    latest = 0.0
+    ends: dict[int, float] = {}
 
     def take(message: dict[str, Any]) -> None:
         if "cancel" in message:
             if message["cancel"] in tasks:  # else its answer is on the way
                 tasks[message["cancel"]].cancel()
             return
-        watch(loop.time() + message["seconds"])
+        ends[message["call"]] = loop.time() + message["seconds"]
+        watch()
         set_extend(lambda seconds: more(message, seconds))
         task = tasks[message["call"]] = loop.create_task(_answer(target, message))
         task.add_done_callback(lambda _: answered(message))
 
-    def watch(until: float) -> None:
-        nonlocal latest
-        latest = max(latest, until)
-        faulthandler.dump_traceback_later(latest - loop.time() + SLACK_SECONDS, exit=True)
+    def watch() -> None:
+        latest = max(ends.values())
+        faulthandler.dump_traceback_later(max(0.0, latest - loop.time()) + SLACK_SECONDS, exit=True)
 
     def more(request: dict[str, Any], seconds: float) -> None:
-        request["seconds"] += seconds
-        watch(latest + seconds)
+        ends[request["call"]] += seconds
+        watch()
         connection.sendall(encode_frame({"call": request["call"], "more": seconds}))
 
     def answered(request: dict[str, Any]) -> None:
         task = tasks.pop(request["call"])
+        del ends[request["call"]]
         if not tasks:
             faulthandler.cancel_dump_traceback_later()
         # One that is cancelled before it began has no chance to say so itself.

@@ -245,6 +245,25 @@ def test_an_item_without_time_for_a_run_has_no_verdict(sandbox: Sandbox) -> None
     assert sandbox.calls == []
 
 
+def test_a_sandbox_that_hangs_does_not_keep_items_for_ever(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each full run holds its turn until its item's time is over; those behind wait no longer than they have patience."""
+    monkeypatch.setattr("services.code.desk._PATIENCE", 1.0)
+    release = threading.Event()
+
+    def answer(sources: list[str], _: object) -> list[RunResult]:
+        if len(sources) == 1:
+            release.wait(30)
+        return [RunResult(Ending.CPU_LIMIT, wall_seconds=0.1) for _ in sources]
+
+    sandbox.answer = answer
+    start = time.monotonic()
+    outcomes = score(*[item(f"loop{n}", timeout_seconds=1.3, cpu_seconds=0.3) for n in range(24)])
+    took = time.monotonic() - start
+    release.set()
+    assert set(labels(outcomes).values()) == {"DEADLINE"}
+    assert took < 4.5, "24 items, 4 at a time, would be 7.8 s"
+
+
 def test_an_item_whose_own_runs_take_all_its_time_has_a_verdict(sandbox: Sandbox) -> None:
     slow = RunResult(Ending.EXITED, stdout=b"a", wall_seconds=1.5)
     sandbox.answer = lambda sources, _: [slow for _ in sources]
