@@ -13,7 +13,7 @@ from sandbox import frames, orders
 from sandbox.inside import descriptors, harness, kernel, landlock, namespaces, policy, runs
 from sandbox.inside.confine import FILTER, SERVER_FILES, Confinement, restrict_paths
 from sandbox.inside.preload import Sealed
-from sandbox.inside.zygote import JOB, OPEN_FILES, THREADS, Terms, Zygote
+from sandbox.inside.zygote import JOB, OPEN_FILES, THREADS, ZYGOTE, Terms, Zygote, is_possible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ class SealedProcesses(Processes):
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder.__name__ != "PathFinder"]  # pyright: ignore[reportAttributeAccessIssue]
         sys.meta_path.append(Sealed())  # pyright: ignore[reportArgumentType]
         descriptors.install()
-        self._zygote = Zygote(self._confinement.has_users, FILTER not in self._confinement.without)
+        without = self._confinement.without
+        has_zygote = ZYGOTE not in without and is_possible()
+        self._zygote = Zygote(self._confinement.has_users, FILTER not in without) if has_zygote else None
         kernel.forbid_tracing()
         confinement = self._confinement
         confinement.take(landlock.LANDLOCK, lambda: restrict_paths(confinement))
@@ -152,15 +154,27 @@ class SealedProcesses(Processes):
         freeze()
         confinement.take(FILTER, kernel.Filter(policy.sealed()).enforce)
         confinement.check_filter()
-        self._zygote.start(self._begin)
+        if self._zygote is not None:
+            self._zygote.start(self._begin)
 
     def _fork(self, order: orders.Order, user: int | None, descriptors: list[int], owner: socket) -> int:
+        if self._zygote is None:
+            return super()._fork(order, user, descriptors, owner)
         seconds = _kernel_seconds(order.cpu_seconds)
         space = self._memory_bytes + order.memory_bytes
         return self._zygote.fork(Terms(seconds, order.file_bytes, space, user), descriptors)
 
     def needs(self, pid: int) -> bool:
-        return pid == self._zygote.pid
+        return self._zygote is not None and pid == self._zygote.pid
+
+    def _become(self, order: orders.Order, user: int | None, descriptors: list[int]) -> NoReturn:
+        self._limit(order, order.cpu_seconds)
+        self._settle(user)
+        if FILTER in self._confinement.layers:
+            kernel.Filter(policy.own(os.getpid())).enforce()
+        job = self._take_descriptors(descriptors)
+        self._limit_memory(order)
+        runs.run(job)
 
     def _begin(self) -> NoReturn:
         """What a run's process does first of all in Python."""

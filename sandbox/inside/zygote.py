@@ -20,6 +20,7 @@ from sandbox.inside.bpf import PID_OF_OWN
 from sandbox.inside.confine import SERVER_FILES
 from sandbox.inside.harness import PEER, REPORT
 from sandbox.inside.machine import RECORD_BYTES, Call, Machine, assemble
+from sandbox.inside.syscalls import NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Terms = namedtuple("Terms", "cpu_seconds file_bytes address_space_bytes user")
 """What differs between runs. user: None where runs have none of their own."""
 
+ZYGOTE = "zygote"
+"""What a server can be told to do without, as without a layer: it forks by itself then."""
 OPEN_FILES = REPORT + 1
 THREADS = 256
 _SERVER, JOB, _STDIN, _STDOUT, _STDERR, _REPORT, _PEER = range(3, 10)
@@ -90,7 +93,7 @@ class Beginning:
             calls.append(self._must("seccomp", _SECCOMP_SET_MODE_FILTER, 0, self._filter.address))
         calls += [Call("dup2", old, new) for new, old in enumerate((_STDIN, _STDOUT, _STDERR))]
         calls.append(Call("dup3", _REPORT, REPORT, _CLOSE_ON_EXEC))
-        calls.append(Call("close_range", _STDIN, _PEER))
+        calls += [Call("close", descriptor) for descriptor in range(_STDIN, _PEER + 1)]  # `close_range` needs Linux 5.9
         calls.append(Call("getpid", result=self.result))
         return [*calls, self._must("sendto", _SERVER, self.result, 4, _NO_SIGNAL), Call("close", _SERVER)]
 
@@ -111,6 +114,30 @@ class Beginning:
         return assemble(calls, self.run, self._always) + b"".join(
             _LIMIT.pack(value, value) for value in limits.values()
         )
+
+
+def is_possible() -> bool:
+    """Whether a process can be made a child of its maker's parent. gVisor makes it its maker's, and does not say so."""
+    results, result = os.pipe()
+    ends, end = os.pipe()
+    parent = os.getpid()
+    maker = kernel.fork()
+    if maker == 0:
+        try:
+            os.close(end)
+            if kernel.syscall(NUMBERS["clone"], _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0) == 0:
+                os.write(result, bytes([os.getppid() == parent]))
+            else:
+                os.read(ends, 1)  # lives on until the other has looked
+        finally:
+            os._exit(0)
+    os.close(result)
+    found = os.read(results, 1) == b"\1"
+    for descriptor in (results, ends, end):
+        os.close(descriptor)
+    for _ in range(1 + found):
+        os.wait()
+    return found
 
 
 class Zygote:
@@ -160,12 +187,12 @@ class Zygote:
         control = ctypes.create_string_buffer(socket.CMSG_SPACE(4 * (_PEER - _SERVER)))
         fields = (0, 0, ctypes.addressof(parts), 1, ctypes.addressof(control), len(control), 0)
         message = ctypes.create_string_buffer(struct.pack("=7Q", *fields), 56)
-        stop, refused = page + 8 * RECORD_BYTES, page + 9 * RECORD_BYTES
+        stop, refused = page + 16 * RECORD_BYTES, page + 18 * RECORD_BYTES
         ask = Call("recvmsg", _SERVER, ctypes.addressof(message), _CLOSE_RECEIVED, zero=stop, failure=stop)
         child = (_CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
         fork = Call("clone", *child, result=beginning.result, zero=beginning.run, failure=refused)
-        tidy = Call("close_range", _SERVER + 1, 0xFFFFFFFF)
-        beginning.place(page, [ask, fork, tidy], last=page)
+        tidy = [Call("close", descriptor) for descriptor in range(JOB, _PEER + 1)]
+        beginning.place(page, [ask, fork, *tidy], last=page)
         beginning.place(stop, [Call("exit_group", 0)])
         beginning.place(
             refused, [Call("sendto", _SERVER, beginning.result, 4, _NO_SIGNAL)], last=page + 2 * RECORD_BYTES

@@ -18,6 +18,7 @@ import pytest
 
 from sandbox import memory, pool, server
 from sandbox.inside.namespaces import NAMESPACES, USER_NAMESPACE
+from sandbox.inside.zygote import ZYGOTE
 from sandbox.jobs import Call, Calls, Kind, Program, Trial
 from sandbox.results import Ending, Limits, Returned, RunResult
 from sandbox.server import Server, ServerError, Setup
@@ -86,6 +87,27 @@ def test_whichever_process_of_a_sealed_server_is_killed_no_run_loses_its_result(
         assert box.sandbox.restarts == number + 1
         assert not box.settled(tree_of(box.server(Kind.PLAIN).pid))
         assert not tree_of(box.server(Kind.PLAIN).pid) & set(before)
+
+
+def test_where_there_can_be_no_zygote_the_server_forks_by_itself(make_box: Callable[..., Box]) -> None:
+    """As under gVisor. Confined all the same, and replaced when it is killed."""
+    box = make_box(without=(ZYGOTE,))
+    assert len(tree_of(box.server(Kind.PLAIN).pid)) == 2
+    source = (
+        "import os\ntry: os.kill(os.getppid(), 9)\nexcept OSError: print(input(), os.getuid())\n"
+        "import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    first, second = (box.run(source, b"kept", Kind.PLAIN).stdout.split(maxsplit=2) for _ in range(2))
+    assert first[0] == second[0] == b"kept" and first[2] == second[2] == b"(64, 64)\n"
+    if os.getuid() == 0:
+        assert first[1] != second[1]
+    trial = box.trial("def f(n): return n", "def check(f): assert f(1) == 1")
+    assert trial.finished and trial.executed == 1
+    attack = box.run("import ctypes\nctypes.CDLL(None).ptrace(16, 1, 0, 0)", kind=Kind.PLAIN)
+    assert attack.ending is Ending.TAMPERED
+    for victim in sorted(tree_of(box.server(Kind.PLAIN).pid)):
+        os.kill(victim, signal.SIGKILL)
+    assert box.run("print(1)", kind=Kind.PLAIN).stdout == b"1\n"
 
 
 def test_a_run_that_cannot_be_confined_is_not_started(make_box: Callable[..., Box]) -> None:
