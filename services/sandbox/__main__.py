@@ -54,7 +54,7 @@ async def register(service: Service) -> AsyncIterator[None]:
     )
     evidence = Evidence(Path(options.evidence_dir)) if options.evidence_dir else None
     setup = replace(Setup.here(), candidates_socket=options.candidates_socket, checkers_socket=options.checkers_socket)
-    async with Sandbox(slots=options.workers + 1, setup=setup) as sandbox:  # what may go on at once is `Slots`' to say
+    async with Sandbox(slots=2 * options.workers, setup=setup) as sandbox:  # what may go on at once is `Slots`' to say
         examination = await examine(sandbox)
         for finding in examination.findings:
             _SOUND.labels(finding.kind.value).set(not finding.broken)

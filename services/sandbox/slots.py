@@ -2,8 +2,9 @@
 
 Runs of a higher priority begin first. Within a priority the callers take turns, whatever each of them has sent: one that
 sends a thousand runs does not hold up another that sends one. A caller's own runs begin in the order in which they came.
-A steady stream of a higher priority holds up everything below it. There is one slot more than processors, for short runs
-alone: however many long ones there are, they never hold them all.
+A steady stream of a higher priority holds up everything below it. There are as many slots again for short runs alone:
+however many long ones there are, they hold half of the slots at most, and one less while a short run is under way, which
+would otherwise find every processor taken.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Place:
 
 
 class Slots:
-    """`count` slots and one for short runs, and at most `queue_limit` runs that wait for one."""
+    """`count` slots and as many again for short runs, and at most `queue_limit` runs that wait for one."""
 
     def __init__(self, count: int, queue_limit: int) -> None:
         self.count = count
@@ -99,7 +100,10 @@ class Slots:
             raise
 
     def _has_room(self, is_short: bool) -> bool:
-        return self._busy <= self.count and (is_short or self._long < self.count)
+        if self._busy == 2 * self.count:
+            return False
+        no_short = self._busy == self._long
+        return is_short or self._long < max(1, self.count - 1) or (no_short and self._long < self.count)
 
     def _hold(self, is_short: bool) -> None:
         self._busy += 1

@@ -38,35 +38,49 @@ async def order_of(asked: list[tuple[str, str, int]], count: int = 1) -> list[st
     return began
 
 
-def test_long_runs_leave_a_slot_to_short_ones() -> None:
-    """Two slots: four long runs hold both, and short ones go on beside them, one at a time, in their order."""
+def test_long_runs_leave_slots_to_short_ones() -> None:
+    """Two slots: long runs hold both while there is no short one, and one when there is; short ones have two more."""
 
     async def main() -> list[str]:
         slots = Slots(2, 100)
         began: list[str] = []
-        release = {name: asyncio.Event() for name in ("l1", "l2", "l3", "s1", "s2", "s3")}
+        release = {name: asyncio.Event() for name in ("l1", "l2", "l3", "l4", "s1", "s2", "s3")}
 
         async def run(name: str) -> None:
-            async with slots.slot(name, 9 if name[0] == "l" else 0, 60.0 if name[0] == "l" else 0.5):
+            is_long = name[0] == "l"
+            async with slots.slot(name, 9 if is_long else 0, 60.0 if is_long else 0.5):
                 began.append(name)
                 await release[name].wait()
+
+        async def after(name: str) -> list[str]:
+            release[name].set()
+            await asyncio.sleep(0.01)
+            return began[4:]
 
         tasks = []
         for name in release:
             tasks.append(asyncio.create_task(run(name)))
             await asyncio.sleep(0)
-        assert began == ["l1", "l2", "s1"]
-        for name, expected in [("s1", "s2"), ("l2", "l3"), ("s2", "s3")]:
-            release[name].set()
-            await asyncio.sleep(0.01)
-            assert began[-1] == expected, name
-        for event in release.values():
-            event.set()
+        assert began == ["l1", "l2", "s1", "s2"]
+        assert await after("l1") == ["s3"]
+        assert await after("l2") == ["s3", "l3"]
+        assert await after("s1") == await after("s2") == ["s3", "l3"]
+        assert await after("s3") == ["s3", "l3", "l4"]
+        await after("l3"), await after("l4")
         await asyncio.gather(*tasks)
-        assert slots._busy == 0 and not slots._queues
+        assert slots._busy == slots._long == 0 and not slots._queues
         return began
 
-    assert asyncio.run(main()) == ["l1", "l2", "s1", "s2", "l3", "s3"]
+    asyncio.run(main())
+
+
+def test_a_single_slot_serves_long_runs_beside_short_ones() -> None:
+    async def main() -> None:
+        slots = Slots(1, 100)
+        async with slots.slot("short", 5, 0.4), slots.slot("long", 4, 60.0):
+            assert slots._busy == 2
+
+    asyncio.run(asyncio.wait_for(main(), 10))
 
 
 @pytest.mark.parametrize(
