@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_TICK_SECONDS = 0.02
+_TICK_SECONDS = 0.01
 """How often the CPU time of runs is looked at."""
 _ORDER_BYTES = 64
 

@@ -1,7 +1,7 @@
 """What one item's runs may take, and how they are asked for: first shortly and before others, then in full behind them.
 
 Most programs end within some milliseconds. A run is therefore tried with little time and before all others; only one
-that needs more is run again, with its real limits, behind what is new. So an endless loop costs its neighbours 40
+that needs more is run again, with its real limits, behind what is new. So an endless loop costs its neighbours 30
 ms of a processor and not its whole time. A run that was cut short gives no verdict and leaves nothing behind.
 """
 
@@ -26,7 +26,7 @@ _OWN_SHARE = 0.8
 """Of an item's time, what its runs may take; the rest is for waiting and for the way."""
 _WALL_FACTOR, _WALL_EXTRA_SECONDS = 3.0, 2.0
 """The wall limit is this loose, so that on a busy machine it is the CPU limit that tells slow code from fast."""
-FIRST = Limits(cpu_seconds=0.04, wall_seconds=0.4, output_bytes=64 << 10)
+FIRST = Limits(cpu_seconds=0.025, wall_seconds=0.4, output_bytes=64 << 10)
 _FIRST_PRIORITY, _FULL_PRIORITY = 5, 4
 _MOST_SIDE_BY_SIDE = 16
 _LONGEST_TRIED_FIRST = 60.0

@@ -3,8 +3,8 @@
 Runs of a higher priority begin first. Within a priority the callers take turns, whatever each of them has sent: one that
 sends a thousand runs does not hold up another that sends one. A caller's own runs begin in the order in which they came.
 A steady stream of a higher priority holds up everything below it. There are as many slots again for short runs alone:
-however many long ones there are, they hold half of the slots at most, and one less while a short run is under way, which
-would otherwise find every processor taken.
+however many long ones there are, they hold half of the slots at most, and one less while there are short runs, which would
+otherwise find every processor taken.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _WAITING = Gauge("assay_sandbox_waiting", "Runs that wait for a slot.")
 _WAIT = Histogram("assay_sandbox_wait_seconds", "Time from admission to a slot.", buckets=BUCKETS)
 _LEAST_HINT_SECONDS = 0.05
 _SHORT_SECONDS = 0.5
+_QUIET_SECONDS = 0.1
 _MEMORY = 0.9
 """Share of the past in the running mean of how long a slot is held."""
 
@@ -54,6 +55,7 @@ class Slots:
         self.count = count
         self._queue_limit = queue_limit
         self._busy = self._long = 0
+        self._quiet_from = 0.0
         self._queues: dict[int, OrderedDict[str, deque[_Place]]] = {}
         self._admitted = 0
         self._mean_hold_seconds = 0.05
@@ -102,8 +104,10 @@ class Slots:
     def _has_room(self, is_short: bool) -> bool:
         if self._busy == 2 * self.count:
             return False
-        no_short = self._busy == self._long
-        return is_short or self._long < max(1, self.count - 1) or (no_short and self._long < self.count)
+        if is_short or self._long < max(1, self.count - 1):
+            return True
+        is_quiet = self._busy == self._long and time.monotonic() >= self._quiet_from
+        return is_quiet and self._long < self.count
 
     def _hold(self, is_short: bool) -> None:
         self._busy += 1
@@ -112,10 +116,17 @@ class Slots:
     def _give_back(self, is_short: bool) -> None:
         self._busy -= 1
         self._long -= not is_short
-        place = self._next(short_alone=not self._has_room(is_short=False))
-        if place is not None:
-            self._hold(place.is_short)
-            place.turn.set_result(None)
+        if is_short and self._busy == self._long:
+            self._quiet_from = time.monotonic() + _QUIET_SECONDS
+            asyncio.get_running_loop().call_later(_QUIET_SECONDS + 0.001, self._begin_next)
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        if self._has_room(is_short=True):
+            place = self._next(short_alone=not self._has_room(is_short=False))
+            if place is not None:
+                self._hold(place.is_short)
+                place.turn.set_result(None)
 
     def _next(self, short_alone: bool) -> _Place | None:
         """Whose turn it is: the first of the caller that has waited longest since its last turn."""

@@ -79,7 +79,7 @@ def test_what_items_ask_at_the_same_time_goes_in_one_call(sandbox: Sandbox) -> N
     outcomes = score(item("a", cases=1), item("b", cases=3), item("c", cases=40))
     assert labels(outcomes) == dict.fromkeys("abc", "pass")
     assert sandbox.calls == [["a", "b", "c"], ["b"] * 2 + ["c"] * 16, ["c"] * 16, ["c"] * 7]
-    assert set(sandbox.limits) == {(0.04, 5)}
+    assert set(sandbox.limits) == {(0.025, 5)}
 
 
 def test_a_call_holds_no_more_runs_than_it_may(sandbox: Sandbox) -> None:
@@ -104,7 +104,7 @@ def test_only_what_was_cut_short_is_run_in_full_and_alone(sandbox: Sandbox) -> N
     outcomes = score(item("a"), item("slow1", cpu_seconds=3.0), item("slow2", cpu_seconds=3.0), item("b"))
     assert set(labels(outcomes).values()) == {"pass"}
     assert sorted(sandbox.calls) == [["a", "slow1", "slow2", "b"], ["slow1"], ["slow2"]]
-    assert sorted(sandbox.limits) == [(0.04, 5)] * 4 + [(3.0, 4)] * 2
+    assert sorted(sandbox.limits) == [(0.025, 5)] * 4 + [(3.0, 4)] * 2
 
 
 def test_a_limit_that_the_sandbox_may_refuse_is_asked_for_at_once(sandbox: Sandbox) -> None:
