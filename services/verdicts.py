@@ -76,14 +76,8 @@ class Component:
     higher_is_better: bool = True
 
 
-class Scorer(Protocol):
-    """What a reward author writes; any object with these attributes, made by calling what the import path names.
-
-    `score` runs in a worker process, so it may block and compute as it likes. It gets a chunk of at most `batch_size`
-    items and returns one outcome for each, in order. A chunk that takes longer than the longest of its items' times
-    gets its process killed. When a chunk is late, raises or crashes, its items are tried again alone, each with its
-    own time; what fails then is DEADLINE, SCORER_FAILED or WORKER_DIED.
-    """
+class ScorerFacts(Protocol):
+    """What scorers of both kinds say of themselves."""
 
     name: str
     version: str
@@ -94,10 +88,20 @@ class Scorer(Protocol):
     timeout_seconds: float
     """Default time for one item in a worker; a chunk of them has no more, so leave room for a full one."""
 
+
+class Scorer(ScorerFacts, Protocol):
+    """What a reward author writes; any object with these attributes, made by calling what the import path names.
+
+    `score` runs in a worker process, so it may block and compute as it likes. It gets a chunk of at most `batch_size`
+    items and returns one outcome for each, in order. A chunk that takes longer than the longest of its items' times
+    gets its process killed. When a chunk is late, raises or crashes, its items are tried again alone, each with its
+    own time; what fails then is DEADLINE, SCORER_FAILED or WORKER_DIED.
+    """
+
     def score(self, items: Sequence[Item]) -> Sequence[Outcome]: ...
 
 
-class AsyncScorer(Protocol):
+class AsyncScorer(ScorerFacts, Protocol):
     """A scorer that mostly waits, for another service perhaps: its `score` is a coroutine function.
 
     One worker process runs many chunks of it side by side in one asyncio loop, so that slow items hold up no others. A
@@ -109,12 +113,6 @@ class AsyncScorer(Protocol):
     something it is not at fault for can give its call more time: `services.server.call_time.extend`.
     """
 
-    name: str
-    version: str
-    components: Sequence[Component]
-    checks: type[BaseModel]
-    batch_size: int
-    timeout_seconds: float
     concurrency: int
     """Items that one worker process takes at once, in however many chunks; one chunk is always taken."""
 

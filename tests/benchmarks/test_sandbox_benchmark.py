@@ -34,7 +34,7 @@ def cases(*names: str) -> list[Case]:
 
 def test_programs_are_read() -> None:
     found = {case.name: case for case in read_cases([PROGRAMS / "escapes"], "contain")}
-    assert len(found) == 139
+    assert len(found) == 143
     assert found["f24_note_for_the_next_run"].runs == 2
     assert found["r02_many_files"].needs_files
     assert len(read_benign([PROGRAMS / "benign.jsonl"])) == 218
@@ -62,6 +62,7 @@ class Unconfined:
 
     pid = os.getpid()
     is_alive = True
+    layers = ()
 
     async def server(self, kind: Kind) -> Unconfined:
         return self
