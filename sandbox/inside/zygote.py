@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import ctypes
 import os
+import resource
 import signal
 import socket
 import struct
@@ -41,13 +42,6 @@ _PAGE = 1 << 12
 _MOST_BYTES = _PAGE
 """Of the calls that are sent for a run, with the limits that they name."""
 
-_CPU, _FILE_SIZE, _PROCESSES, _FILES, _SPACE = (
-    0,
-    1,
-    6,
-    7,
-    9,
-)  # <asm-generic/resource.h>; `resource` is no place for them
 _CLONE_PARENT, _CLOSE_ON_EXEC, _NO_SIGNAL, _CLOSE_RECEIVED = 0x8000, 0o2000000, 0x4000, 0x40000000
 _PR_SET_PDEATHSIG, _SECCOMP_SET_MODE_FILTER, _UNBLOCK = 1, 1, 1
 _LIMIT = struct.Struct("=QQ")
@@ -83,7 +77,7 @@ class Beginning:
         return Call(name, *arguments, result=self.result, failure=self.failed)
 
     def _for_all(self, has_users: bool, has_filter: bool) -> list[Call]:
-        calls = [self._must("prlimit64", 0, _FILES, ctypes.addressof(self._few))]
+        calls = [self._must("prlimit64", 0, resource.RLIMIT_NOFILE, ctypes.addressof(self._few))]
         calls.append(self._must("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL))
         calls.append(self._must("rt_sigprocmask", _UNBLOCK, ctypes.addressof(self._mask), 0, 8))
         # The C library keeps the process id, too, and forks of its own would write it there.
@@ -99,10 +93,14 @@ class Beginning:
 
     def list_for(self, terms: Terms, has_peer: bool) -> bytes:
         """What is sent for a run: its calls, and the limits that they name behind them."""
-        limits = {_CPU: terms.cpu_seconds, _FILE_SIZE: terms.file_bytes, _SPACE: terms.address_space_bytes}
+        limits = {
+            resource.RLIMIT_CPU: terms.cpu_seconds,
+            resource.RLIMIT_FSIZE: terms.file_bytes,
+            resource.RLIMIT_AS: terms.address_space_bytes,
+        }
         if terms.user is not None:
             # Counted for each user: without one of its own the run would share it with everything the owner runs.
-            limits[_PROCESSES] = THREADS
+            limits[resource.RLIMIT_NPROC] = THREADS
         calls = [self._must("prlimit64", 0, which) for which in limits]
         if terms.user is not None:
             calls += [self._must(name, *[terms.user] * 3) for name in ("setresgid", "setresuid")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import grpc
@@ -74,10 +74,6 @@ class Execution:
         with service_errors("sandbox", self._address):
             response = self._future.result()
         return _results(response, self._count, self._address)
-
-    def when_done(self, call: Callable[[], object]) -> None:
-        """Calls back, in another thread, when `results` need not wait any more."""
-        self._future.add_done_callback(lambda _: call())
 
     def cancel(self) -> None:
         """Ends the runs; does nothing where they have ended."""

@@ -26,8 +26,8 @@ from services.verdicts import Component, ErrorReason, Item, ItemError, Outcome, 
 _MARGIN = 0.95
 """Of an item's time, what is used; its worker is killed at the end of all of it."""
 _FULL_RUNS = 4
-"""Of a worker, at once in the sandbox. So many endless loops with the default limits end within an item's time even where
-the sandbox has one slot for every four workers."""
+"""Of a worker, at once in the sandbox. So many endless loops with the default limits end within an item's time where the
+sandbox runs one long program at a time for every two workers."""
 _LEAST_CPU_SECONDS = 0.01
 """Shorter times are taken for this: below it, starting and noise are most of what is measured."""
 
