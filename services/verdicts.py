@@ -52,6 +52,9 @@ class Verdict:
     label: str = ""
     evidence: Mapping[str, str] = field(default_factory=dict)
     """For a person; never shown to the policy."""
+    repeatable: bool = True
+    """Whether the same item would get the same verdict at another time. False for what load or chance had a part in, such
+    as a time-out; it is then never remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,11 @@ class Component:
 
 
 class ScorerFacts(Protocol):
-    """What scorers of both kinds say of themselves."""
+    """What scorers of both kinds say of themselves.
+
+    One attribute more may be there: `cacheable = True` says that equal items get equal verdicts for as long as `version`
+    and the constructor's arguments stay the same. The service then remembers them.
+    """
 
     name: str
     version: str

@@ -29,6 +29,8 @@ class ScorerDescription:
     """JSON schema of `Item.checks`."""
     max_items: int
     max_message_bytes: int
+    cacheable: bool
+    """Whether equal items get equal verdicts, which the service remembers."""
 
 
 def item_to_wire(item: Item) -> scoring_pb2.ScoreItem:
@@ -59,8 +61,12 @@ def outcome_to_wire(item_id: str, outcome: Outcome) -> scoring_pb2.ItemResult:
     if isinstance(outcome, ItemError):
         error = scoring_pb2.ItemError(reason=outcome.reason.value, message=outcome.message)
         return scoring_pb2.ItemResult(id=item_id, error=error)
-    verdict = scoring_pb2.Verdict(components=outcome.components, label=outcome.label, evidence=outcome.evidence)
-    return scoring_pb2.ItemResult(id=item_id, verdict=verdict)
+    return scoring_pb2.ItemResult(id=item_id, verdict=verdict_to_wire(outcome))
+
+
+def verdict_to_wire(verdict: Verdict) -> scoring_pb2.Verdict:
+    """A verdict without a total."""
+    return scoring_pb2.Verdict(components=verdict.components, label=verdict.label, evidence=verdict.evidence)
 
 
 def outcome_from_wire(result: scoring_pb2.ItemResult) -> Outcome:
@@ -90,6 +96,7 @@ def description_to_wire(description: ScorerDescription) -> scoring_pb2.Descripti
         checks_schema=json.dumps(description.checks_schema),
         max_items=description.max_items,
         max_message_bytes=description.max_message_bytes,
+        cacheable=description.cacheable,
     )
 
 
@@ -105,4 +112,5 @@ def description_from_wire(description: scoring_pb2.Description) -> ScorerDescrip
         checks_schema=json.loads(description.checks_schema or "{}"),
         max_items=description.max_items,
         max_message_bytes=description.max_message_bytes,
+        cacheable=description.cacheable,
     )

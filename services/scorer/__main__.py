@@ -7,8 +7,7 @@ import json
 from typing import Any
 
 from services.server.options import ServiceParser
-from services.server.scorer_service import INTERFACE, scorer_service
-from services.server.serve import serve
+from services.server.scorer_service import serve_scorer
 
 
 def add_options(parser: ServiceParser) -> None:
@@ -29,10 +28,10 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(
+    serve_scorer(
         "scorer",
-        lambda service: scorer_service(service, service.options.scorer, service.options.scorer_kwargs),
-        interfaces=[INTERFACE],
+        lambda options: options.scorer,
         about="Serves a scorer of your own with batching, deadlines, health and metrics.",
         add_options=add_options,
+        kwargs=lambda options: options.scorer_kwargs,
     )

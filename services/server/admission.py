@@ -14,17 +14,20 @@ from services.server.pool import WorkerPool
 
 
 @asynccontextmanager
-async def admission(pool: WorkerPool, count: int, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-    """`pool.admit(count)` for a servicer: ends the call with RESOURCE_EXHAUSTED and a hint, or with UNAVAILABLE."""
+async def refusals(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """Ends the call with RESOURCE_EXHAUSTED and a hint where the block finds the pool full; where down, with UNAVAILABLE."""
     try:
-        admitted = pool.admit(count)
-        admitted.__enter__()
+        yield
     except PoolFullError as full:
         milliseconds = str(round(1000 * full.retry_after_seconds))
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", ((RETRY_AFTER, milliseconds),))
     except PoolDownError:
         await context.abort(grpc.StatusCode.UNAVAILABLE, "no worker process is alive; the service tries to start one")
-    try:
-        yield
-    finally:
-        admitted.__exit__(None, None, None)
+
+
+@asynccontextmanager
+async def admission(pool: WorkerPool, count: int, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """`pool.admit(count)` for a servicer, with `refusals`."""
+    async with refusals(context):
+        with pool.admit(count):
+            yield

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from services.addresses import METRICS_PORT_OFFSET, PORTS
 from services.server.logs import LEVELS
@@ -27,7 +28,8 @@ class ServiceParser(argparse.ArgumentParser):
         given = os.environ.get(variable)
         kwargs["default"] = given or kwargs.get("default")
         kwargs["required"] = kwargs.get("required", False) and not given
-        default = "" if kwargs["default"] is None else "; default: %(default)s"
+        secret = kwargs.get("type") is redis_address
+        default = "" if secret or kwargs["default"] is None else "; default: %(default)s"
         self.add_argument(flag, help=f"{help} [{variable}{default}]", **kwargs)
 
 
@@ -52,6 +54,26 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least 1")
     return value
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    value = _number(text, int, "a whole number")
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least 0")
+    return value
+
+
+def redis_address(text: str) -> str:
+    """A Redis URL. The message of a wrong one does not quote it: it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise argparse.ArgumentTypeError("not an address of Redis; write redis://[:password@]host:port/database")
+    return text
 
 
 def seconds(text: str) -> float:

@@ -72,6 +72,7 @@ class _Host:
             "checks_schema": scorer.checks.model_json_schema(),
             "batch_size": scorer.batch_size,
             "timeout_seconds": scorer.timeout_seconds,
+            "cacheable": getattr(scorer, "cacheable", False),
         }
 
     def _item(self, fields: Mapping[str, Any]) -> Item | ItemError:
@@ -158,6 +159,8 @@ def check_scorer(path: str, scorer: Any) -> None:
         ),
         "score": ("a method that takes a list of items", callable),
     }
+    if hasattr(scorer, "cacheable"):
+        requirements["cacheable"] = ("true or false", lambda value: type(value) is bool)
     if inspect.iscoroutinefunction(getattr(scorer, "score", None)):
         requirements["concurrency"] = (
             f"a whole number, 1 to {MAX_CONCURRENCY}",
@@ -185,6 +188,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "components": {name: float(value) for name, value in outcome.components.items()},
         "label": _text(outcome.label, MAX_LABEL_CHARACTERS),
         "evidence": _cut(outcome.evidence),
+        "repeatable": outcome.repeatable,
     }
 
 

@@ -77,5 +77,5 @@ def test_an_item_that_cannot_be_sent_is_told_why(item, field):
 
 def test_a_description_comes_back_the_same():
     components = (Component("a/b", "what", -1.0, 2.0, False), Component("a/c", "", 0.0, 1.0))
-    description = ScorerDescription("a", "1", components, {"type": "object"}, 512, 1 << 24)
+    description = ScorerDescription("a", "1", components, {"type": "object"}, 512, 1 << 24, True)
     assert description_from_wire(description_to_wire(description)) == description

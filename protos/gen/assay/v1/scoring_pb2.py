@@ -24,41 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61ssay/v1/scoring.proto\x12\x08\x61ssay.v1\"t\n\tScoreItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x10\n\x08response\x18\x04 \x01(\t\x12\x13\n\x0b\x63hecks_json\x18\x05 \x01(\t\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\"7\n\x11ScoreBatchRequest\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.assay.v1.ScoreItem\";\n\x12ScoreBatchResponse\x12%\n\x07results\x18\x01 \x03(\x0b\x32\x14.assay.v1.ItemResult\"o\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0b\x32\x11.assay.v1.VerdictH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.assay.v1.ItemErrorH\x00\x42\t\n\x07outcome\"\xe6\x01\n\x07Verdict\x12\x35\n\ncomponents\x18\x01 \x03(\x0b\x32!.assay.v1.Verdict.ComponentsEntry\x12\r\n\x05label\x18\x02 \x01(\t\x12\x31\n\x08\x65vidence\x18\x03 \x03(\x0b\x32\x1f.assay.v1.Verdict.EvidenceEntry\x1a\x31\n\x0f\x43omponentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x01\n\tItemError\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.assay.v1.ItemError.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"u\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n\x0cINVALID_ITEM\x10\x01\x12\x0c\n\x08\x44\x45\x41\x44LINE\x10\x02\x12\x0f\n\x0bWORKER_DIED\x10\x03\x12\x11\n\rSCORER_FAILED\x10\x04\x12\x0f\n\x0bUNAVAILABLE\x10\x05\"\x11\n\x0f\x44\x65scribeRequest\"\xa5\x01\n\x0b\x44\x65scription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x32\n\ncomponents\x18\x03 \x03(\x0b\x32\x1e.assay.v1.ComponentDescription\x12\x15\n\rchecks_schema\x18\x04 \x01(\t\x12\x11\n\tmax_items\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\"f\n\x14\x43omponentDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64oc\x18\x02 \x01(\t\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x18\n\x10higher_is_better\x18\x05 \x01(\x08\x32\xdd\x01\n\x06Scorer\x12G\n\nScoreBatch\x12\x1b.assay.v1.ScoreBatchRequest\x1a\x1c.assay.v1.ScoreBatchResponse\x12L\n\x0bScoreStream\x12\x1b.assay.v1.ScoreBatchRequest\x1a\x1c.assay.v1.ScoreBatchResponse(\x01\x30\x01\x12<\n\x08\x44\x65scribe\x12\x19.assay.v1.DescribeRequest\x1a\x15.assay.v1.Descriptionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61ssay/v1/scoring.proto\x12\x08\x61ssay.v1\"t\n\tScoreItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x10\n\x08response\x18\x04 \x01(\t\x12\x13\n\x0b\x63hecks_json\x18\x05 \x01(\t\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\"\xc7\x01\n\x11ScoreBatchRequest\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.assay.v1.ScoreItem\x12\x14\n\x0coptions_json\x18\x02 \x01(\t\x12\x39\n\x07weights\x18\x03 \x03(\x0b\x32(.assay.v1.ScoreBatchRequest.WeightsEntry\x12\r\n\x05\x66resh\x18\x04 \x01(\x08\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\";\n\x12ScoreBatchResponse\x12%\n\x07results\x18\x01 \x03(\x0b\x32\x14.assay.v1.ItemResult\"o\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0b\x32\x11.assay.v1.VerdictH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.assay.v1.ItemErrorH\x00\x42\t\n\x07outcome\"\x84\x02\n\x07Verdict\x12\x35\n\ncomponents\x18\x01 \x03(\x0b\x32!.assay.v1.Verdict.ComponentsEntry\x12\r\n\x05label\x18\x02 \x01(\t\x12\x31\n\x08\x65vidence\x18\x03 \x03(\x0b\x32\x1f.assay.v1.Verdict.EvidenceEntry\x12\x12\n\x05total\x18\x04 \x01(\x01H\x00\x88\x01\x01\x1a\x31\n\x0f\x43omponentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_total\"\xbf\x01\n\tItemError\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.assay.v1.ItemError.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"u\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n\x0cINVALID_ITEM\x10\x01\x12\x0c\n\x08\x44\x45\x41\x44LINE\x10\x02\x12\x0f\n\x0bWORKER_DIED\x10\x03\x12\x11\n\rSCORER_FAILED\x10\x04\x12\x0f\n\x0bUNAVAILABLE\x10\x05\"\x11\n\x0f\x44\x65scribeRequest\"\xb8\x01\n\x0b\x44\x65scription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x32\n\ncomponents\x18\x03 \x03(\x0b\x32\x1e.assay.v1.ComponentDescription\x12\x15\n\rchecks_schema\x18\x04 \x01(\t\x12\x11\n\tmax_items\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x11\n\tcacheable\x18\x07 \x01(\x08\"f\n\x14\x43omponentDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64oc\x18\x02 \x01(\t\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x18\n\x10higher_is_better\x18\x05 \x01(\x08\x32\xdd\x01\n\x06Scorer\x12G\n\nScoreBatch\x12\x1b.assay.v1.ScoreBatchRequest\x1a\x1c.assay.v1.ScoreBatchResponse\x12L\n\x0bScoreStream\x12\x1b.assay.v1.ScoreBatchRequest\x1a\x1c.assay.v1.ScoreBatchResponse(\x01\x30\x01\x12<\n\x08\x44\x65scribe\x12\x19.assay.v1.DescribeRequest\x1a\x15.assay.v1.Descriptionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'assay.v1.scoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SCOREBATCHREQUEST_WEIGHTSENTRY']._loaded_options = None
+  _globals['_SCOREBATCHREQUEST_WEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_VERDICT_COMPONENTSENTRY']._loaded_options = None
   _globals['_VERDICT_COMPONENTSENTRY']._serialized_options = b'8\001'
   _globals['_VERDICT_EVIDENCEENTRY']._loaded_options = None
   _globals['_VERDICT_EVIDENCEENTRY']._serialized_options = b'8\001'
   _globals['_SCOREITEM']._serialized_start=36
   _globals['_SCOREITEM']._serialized_end=152
-  _globals['_SCOREBATCHREQUEST']._serialized_start=154
-  _globals['_SCOREBATCHREQUEST']._serialized_end=209
-  _globals['_SCOREBATCHRESPONSE']._serialized_start=211
-  _globals['_SCOREBATCHRESPONSE']._serialized_end=270
-  _globals['_ITEMRESULT']._serialized_start=272
-  _globals['_ITEMRESULT']._serialized_end=383
-  _globals['_VERDICT']._serialized_start=386
-  _globals['_VERDICT']._serialized_end=616
-  _globals['_VERDICT_COMPONENTSENTRY']._serialized_start=518
-  _globals['_VERDICT_COMPONENTSENTRY']._serialized_end=567
-  _globals['_VERDICT_EVIDENCEENTRY']._serialized_start=569
-  _globals['_VERDICT_EVIDENCEENTRY']._serialized_end=616
-  _globals['_ITEMERROR']._serialized_start=619
-  _globals['_ITEMERROR']._serialized_end=810
-  _globals['_ITEMERROR_REASON']._serialized_start=693
-  _globals['_ITEMERROR_REASON']._serialized_end=810
-  _globals['_DESCRIBEREQUEST']._serialized_start=812
-  _globals['_DESCRIBEREQUEST']._serialized_end=829
-  _globals['_DESCRIPTION']._serialized_start=832
-  _globals['_DESCRIPTION']._serialized_end=997
-  _globals['_COMPONENTDESCRIPTION']._serialized_start=999
-  _globals['_COMPONENTDESCRIPTION']._serialized_end=1101
-  _globals['_SCORER']._serialized_start=1104
-  _globals['_SCORER']._serialized_end=1325
+  _globals['_SCOREBATCHREQUEST']._serialized_start=155
+  _globals['_SCOREBATCHREQUEST']._serialized_end=354
+  _globals['_SCOREBATCHREQUEST_WEIGHTSENTRY']._serialized_start=308
+  _globals['_SCOREBATCHREQUEST_WEIGHTSENTRY']._serialized_end=354
+  _globals['_SCOREBATCHRESPONSE']._serialized_start=356
+  _globals['_SCOREBATCHRESPONSE']._serialized_end=415
+  _globals['_ITEMRESULT']._serialized_start=417
+  _globals['_ITEMRESULT']._serialized_end=528
+  _globals['_VERDICT']._serialized_start=531
+  _globals['_VERDICT']._serialized_end=791
+  _globals['_VERDICT_COMPONENTSENTRY']._serialized_start=683
+  _globals['_VERDICT_COMPONENTSENTRY']._serialized_end=732
+  _globals['_VERDICT_EVIDENCEENTRY']._serialized_start=734
+  _globals['_VERDICT_EVIDENCEENTRY']._serialized_end=781
+  _globals['_ITEMERROR']._serialized_start=794
+  _globals['_ITEMERROR']._serialized_end=985
+  _globals['_ITEMERROR_REASON']._serialized_start=868
+  _globals['_ITEMERROR_REASON']._serialized_end=985
+  _globals['_DESCRIBEREQUEST']._serialized_start=987
+  _globals['_DESCRIBEREQUEST']._serialized_end=1004
+  _globals['_DESCRIPTION']._serialized_start=1007
+  _globals['_DESCRIPTION']._serialized_end=1191
+  _globals['_COMPONENTDESCRIPTION']._serialized_start=1193
+  _globals['_COMPONENTDESCRIPTION']._serialized_end=1295
+  _globals['_SCORER']._serialized_start=1298
+  _globals['_SCORER']._serialized_end=1519
 # @@protoc_insertion_point(module_scope)

@@ -24,10 +24,23 @@ class ScoreItem(_message.Message):
     def __init__(self, id: _Optional[str] = ..., trace_id: _Optional[str] = ..., prompt: _Optional[str] = ..., response: _Optional[str] = ..., checks_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ScoreBatchRequest(_message.Message):
-    __slots__ = ("items",)
+    __slots__ = ("items", "options_json", "weights", "fresh")
+    class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_JSON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[ScoreItem]
-    def __init__(self, items: _Optional[_Iterable[_Union[ScoreItem, _Mapping]]] = ...) -> None: ...
+    options_json: str
+    weights: _containers.ScalarMap[str, float]
+    fresh: bool
+    def __init__(self, items: _Optional[_Iterable[_Union[ScoreItem, _Mapping]]] = ..., options_json: _Optional[str] = ..., weights: _Optional[_Mapping[str, float]] = ..., fresh: _Optional[bool] = ...) -> None: ...
 
 class ScoreBatchResponse(_message.Message):
     __slots__ = ("results",)
@@ -46,7 +59,7 @@ class ItemResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("components", "label", "evidence")
+    __slots__ = ("components", "label", "evidence", "total")
     class ComponentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -64,10 +77,12 @@ class Verdict(_message.Message):
     COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
     components: _containers.ScalarMap[str, float]
     label: str
     evidence: _containers.ScalarMap[str, str]
-    def __init__(self, components: _Optional[_Mapping[str, float]] = ..., label: _Optional[str] = ..., evidence: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    total: float
+    def __init__(self, components: _Optional[_Mapping[str, float]] = ..., label: _Optional[str] = ..., evidence: _Optional[_Mapping[str, str]] = ..., total: _Optional[float] = ...) -> None: ...
 
 class ItemError(_message.Message):
     __slots__ = ("reason", "message")
@@ -96,20 +111,22 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Description(_message.Message):
-    __slots__ = ("name", "version", "components", "checks_schema", "max_items", "max_message_bytes")
+    __slots__ = ("name", "version", "components", "checks_schema", "max_items", "max_message_bytes", "cacheable")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     CHECKS_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHEABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     components: _containers.RepeatedCompositeFieldContainer[ComponentDescription]
     checks_schema: str
     max_items: int
     max_message_bytes: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., components: _Optional[_Iterable[_Union[ComponentDescription, _Mapping]]] = ..., checks_schema: _Optional[str] = ..., max_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    cacheable: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., components: _Optional[_Iterable[_Union[ComponentDescription, _Mapping]]] = ..., checks_schema: _Optional[str] = ..., max_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., cacheable: _Optional[bool] = ...) -> None: ...
 
 class ComponentDescription(_message.Message):
     __slots__ = ("name", "doc", "low", "high", "higher_is_better")
