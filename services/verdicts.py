@@ -55,6 +55,9 @@ class Verdict:
     repeatable: bool = True
     """Whether the same item would get the same verdict at another time. False for what load or chance had a part in, such
     as a time-out; it is then never remembered."""
+    total: float | None = None
+    """Sum of the components by the request's weights; made by the service, not by scorers. None where the request has no
+    weights, or the verdict lacks a component that has one."""
 
 
 @dataclass(frozen=True, slots=True)

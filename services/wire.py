@@ -33,12 +33,20 @@ class ScorerDescription:
     """Whether equal items get equal verdicts, which the service remembers."""
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
+def to_json(name: str, mapping: Mapping[str, Any]) -> str:
+    """The mapping as JSON, '' where it is empty. Raises ValueError, which names it, where JSON cannot hold it."""
+    try:
+        return _ENCODER.encode(mapping) if mapping else ""
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} cannot be written as JSON ({type(error).__name__})") from error
+
+
 def item_to_wire(item: Item) -> scoring_pb2.ScoreItem:
     """Raises ValueError, which names the field, where the item cannot be written as a message."""
-    try:
-        checks_json = json.dumps(item.checks, allow_nan=False) if item.checks else ""
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"checks cannot be written as JSON ({type(error).__name__})") from error
+    checks_json = to_json("checks", item.checks)
     if not isinstance(item.prompt, str) or not isinstance(item.response, str):
         raise ValueError("prompt and response must be strings")
     try:
@@ -74,7 +82,8 @@ def outcome_from_wire(result: scoring_pb2.ItemResult) -> Outcome:
     match result.WhichOneof("outcome"):
         case "verdict":
             verdict = result.verdict
-            return Verdict(dict(verdict.components), verdict.label, dict(verdict.evidence))
+            total = verdict.total if verdict.HasField("total") else None
+            return Verdict(dict(verdict.components), verdict.label, dict(verdict.evidence), total=total)
         case "error":
             reason = _REASONS.get(result.error.reason, ErrorReason.SCORER_FAILED)
             return ItemError(reason, result.error.message)

@@ -62,6 +62,14 @@ class ServiceUnavailableError(ServiceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+def replicas(address: str) -> list[str]:
+    """The addresses in one that may list several, commas between them. Raises ValueError where one is empty."""
+    addresses = [part.strip() for part in address.split(",")]
+    if not all(addresses):
+        raise ValueError(f"address {address!r} has an empty part; write host:port, or several with commas between them")
+    return addresses
+
+
 def open_channel(address: str) -> grpc.Channel:
     """A channel to `host:port`, over all replicas where the name has several addresses. Connects at the first call."""
     return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)

@@ -1,45 +1,60 @@
-"""The client of a scoring service: chunks items into messages, retries, and never invents a score."""
+"""The client of a scoring service: chunks items into messages, retries, hedges, and never invents a score."""
 
 from __future__ import annotations
 
-import random
+import itertools
+import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import grpc
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity import Retrying
 
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
-from services.addresses import MAX_MESSAGE_BYTES
-from services.client.channel import ServiceError, ServiceUnavailableError, open_channel, service_errors
-from services.verdicts import ErrorReason, Item, ItemError, Outcome
-from services.wire import ScorerDescription, description_from_wire, item_to_wire, outcome_from_wire
+from services.client.channel import ServiceError, open_channel, replicas, service_errors
+from services.client.messages import MESSAGE_ITEMS, Asked, failed, pack, unpack
+from services.client.patience import retrying
+from services.verdicts import Item, Outcome
+from services.wire import ScorerDescription, description_from_wire
 
-MESSAGE_ITEMS = 256
-MESSAGE_BYTES = MAX_MESSAGE_BYTES // 2
-"""A message is sent when it holds this much; an item that is larger travels alone."""
-LARGEST_ITEM_BYTES = MAX_MESSAGE_BYTES - 64
 MESSAGES_AT_ONCE = 4
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
 
 class ScoringClient:
-    """Calls one scoring service. Threads may share it; it opens its channel at the first call."""
+    """Calls one scoring service. Threads may share it; it opens its channels at the first call.
 
-    def __init__(self, name: str, address: str, *, patience_seconds: float = 10.0) -> None:
+    `services.client.async_scoring.AsyncScoringClient` is the same for asyncio.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        patience_seconds: float = 10.0,
+        hedge_seconds: float | None = None,
+        message_items: int = MESSAGE_ITEMS,
+    ) -> None:
         """
         name: what errors call the service.
-        address: `host:port`.
+        address: `host:port`; several with commas between them are replicas, which take turns. A name that has several
+            addresses is as good.
         patience_seconds: how long a service that cannot be reached is tried again within one `score`.
+        hedge_seconds: a message that is not answered by then is sent a second time, to the next replica; the first answer
+            counts and the other call is cancelled. None sends each once.
+        message_items: the largest number of items in a message.
         """
         self.name = name
         self.address = address
         self._patience_seconds = patience_seconds
+        self._hedge_seconds = hedge_seconds
+        self._message_items = message_items
         self._lock = threading.Lock()
-        self._channel: grpc.Channel | None = None
+        self._channels: list[grpc.Channel] = []
+        self._turns = itertools.count()
         self._calls = 0
 
     def __enter__(self) -> ScoringClient:
@@ -49,138 +64,108 @@ class ScoringClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the channel; a later call opens another."""
+        """Closes the channels; a later call opens others."""
         with self._lock:
-            channel, self._channel = self._channel, None
-        if channel is not None:
+            channels, self._channels = self._channels, []
+        for channel in channels:
             channel.close()
 
     @property
     def calls(self) -> int:
-        """ScoreBatch calls made so far, those that failed included."""
+        """ScoreBatch calls made so far, hedges and those that failed included."""
         return self._calls
 
     def describe(self, timeout_seconds: float = 10.0) -> ScorerDescription:
         """What the service measures. Raises ServiceError; ServiceUnavailableError after the client's patience."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(ServiceUnavailableError),
-            wait=_pause_seconds,
-            stop=stop_after_delay(self._patience_seconds),
-            reraise=True,
-        )
-        return retrying(self._describe, timeout_seconds)
+        again = Retrying(**retrying(float("inf"), self._patience_seconds))
+        return again(self._describe, timeout_seconds)
 
     def _describe(self, timeout_seconds: float) -> ScorerDescription:
         with service_errors(self.name, self.address):
             return description_from_wire(self._stub().Describe(scoring_pb2.DescribeRequest(), timeout=timeout_seconds))
 
-    def score(self, items: Sequence[Item], timeout_seconds: float) -> dict[str, Outcome]:
+    def score(
+        self,
+        items: Sequence[Item],
+        timeout_seconds: float,
+        *,
+        options: Mapping[str, Any] | None = None,
+        weights: Mapping[str, float] | None = None,
+        fresh: bool = False,
+    ) -> dict[str, Outcome]:
         """One outcome for each item, by id, in the order of the items.
 
         Sends as many messages as the items need and tries again, within `timeout_seconds` for all of it, where the
         service is full or cannot be reached. What stays unanswered is an `ItemError`: UNAVAILABLE or DEADLINE; what
-        cannot be sent is INVALID_ITEM. Raises ValueError for ids that are not unique or not 1 to 256 characters long,
-        ServiceError where the address is not that of a scoring service.
+        cannot be sent is INVALID_ITEM.
+
+        options: checks of every item that does not have the same key itself.
+        weights: component name to its weight in each `Verdict.total`.
+        fresh: score anew what the service remembers.
+        Raises ValueError for ids that are not unique or not 1 to 256 characters long, ServiceError where the address is
+        not that of a scoring service or where the service refuses options or weights.
         """
-        _check_ids(items)
-        outcomes: dict[str, Outcome] = {}
-        sendable: list[scoring_pb2.ScoreItem] = []
-        for item in items:
-            encoded = _encode(item)
-            if isinstance(encoded, ItemError):
-                outcomes[item.id] = encoded
-            else:
-                sendable.append(encoded)
-        deadline = time.monotonic() + timeout_seconds
-        with ThreadPoolExecutor(MESSAGES_AT_ONCE) as threads:
-            for answered in threads.map(lambda message: self._send(message, deadline), _messages(sendable)):
-                outcomes |= answered
+        outcomes = dict(self.stream(items, timeout_seconds, options=options, weights=weights, fresh=fresh))
         return {item.id: outcomes[item.id] for item in items}
 
-    def _send(self, items: Sequence[scoring_pb2.ScoreItem], deadline: float) -> dict[str, Outcome]:
-        """The outcomes of one message's items."""
-
-        def too_late(state: RetryCallState) -> bool:
-            error: Any = state.outcome and state.outcome.exception()
-            until = deadline
-            if error.retry_after_seconds is None:
-                until = min(deadline, start + self._patience_seconds)
-            return error.code is grpc.StatusCode.DEADLINE_EXCEEDED or time.monotonic() + state.upcoming_sleep >= until
-
-        start = time.monotonic()
-        retrying = Retrying(
-            retry=retry_if_exception_type(ServiceUnavailableError), wait=_pause_seconds, stop=too_late, reraise=True
-        )
+    def stream(
+        self,
+        items: Sequence[Item],
+        timeout_seconds: float,
+        *,
+        options: Mapping[str, Any] | None = None,
+        weights: Mapping[str, float] | None = None,
+        fresh: bool = False,
+    ) -> Iterator[tuple[str, Outcome]]:
+        """As `score`, but ids and outcomes come as soon as their message is answered."""
+        deadline = time.monotonic() + timeout_seconds
+        parcel = pack(items, Asked(options or {}, weights or {}, fresh), self._message_items)
+        yield from parcel.unsendable.items()
+        threads = ThreadPoolExecutor(MESSAGES_AT_ONCE)
         try:
-            response = retrying(self._call, scoring_pb2.ScoreBatchRequest(items=items), deadline)
+            for answer in as_completed([threads.submit(self._send, request, deadline) for request in parcel.requests]):
+                yield from answer.result().items()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _send(self, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> dict[str, Outcome]:
+        """The outcomes of one message's items."""
+        again = Retrying(**retrying(deadline, self._patience_seconds))
+        try:
+            return unpack(self.name, request, again(self._call, request, deadline))
         except ServiceError as error:
-            failure = _item_error(error)
-            return {item.id: failure for item in items}
-        answered = {result.id: outcome_from_wire(result) for result in response.results}
-        silent = ItemError(ErrorReason.UNAVAILABLE, f"the {self.name} service did not answer for this item")
-        return {item.id: answered.get(item.id, silent) for item in items}
+            return failed(request, error)
 
     def _call(self, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> scoring_pb2.ScoreBatchResponse:
-        stub = self._stub()
-        with self._lock:
-            self._calls += 1
+        """The first good answer of one call, or of two where the first takes long."""
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        calls: list[Any] = []
+
+        def send() -> None:
+            call = self._stub().ScoreBatch.future(request, timeout=max(0.0, deadline - time.monotonic()))
+            with self._lock:
+                self._calls += 1
+            calls.append(call)
+            call.add_done_callback(ended.put)
+
         with service_errors(self.name, self.address):
-            return stub.ScoreBatch(request, timeout=max(0.0, deadline - time.monotonic()))
+            try:
+                send()
+                try:
+                    done = ended.get(timeout=self._hedge_seconds)
+                except queue.Empty:
+                    send()
+                    done = ended.get()
+                    if done.code() is not grpc.StatusCode.OK:
+                        done = ended.get()
+                return done.result()
+            finally:
+                for call in calls:
+                    call.cancel()
 
     def _stub(self) -> Any:
+        """Of the replica whose turn it is."""
         with self._lock:
-            if self._channel is None:
-                self._channel = open_channel(self.address)
-            return scoring_pb2_grpc.ScorerStub(self._channel)
-
-
-def _item_error(error: ServiceError) -> ItemError:
-    """What a failed call says of its items. Raises the error itself where it is the caller's or the address's fault."""
-    if isinstance(error, ServiceUnavailableError):
-        late = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-        return ItemError(ErrorReason.DEADLINE if late else ErrorReason.UNAVAILABLE, str(error))
-    if error.code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
-        return ItemError(ErrorReason.SCORER_FAILED, str(error))
-    raise error
-
-
-def _pause_seconds(state: RetryCallState) -> float:
-    """The service's hint, plus an exponential pause with jitter, so that clients do not come back together."""
-    error: Any = state.outcome and state.outcome.exception()
-    pause = min(FIRST_PAUSE_SECONDS * 2.0 ** (state.attempt_number - 1), LONGEST_PAUSE_SECONDS)
-    return (error.retry_after_seconds or 0.0) + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-
-
-def _check_ids(items: Sequence[Item]) -> None:
-    seen: set[str] = set()
-    for place, item in enumerate(items):
-        if not 1 <= len(item.id) <= 256:
-            raise ValueError(f"items[{place}].id has {len(item.id)} characters; it must have 1 to 256")
-        if item.id in seen:
-            raise ValueError(f"items[{place}].id is {item.id!r}, which an earlier item has; ids must be unique")
-        seen.add(item.id)
-
-
-def _encode(item: Item) -> scoring_pb2.ScoreItem | ItemError:
-    try:
-        encoded = item_to_wire(item)
-    except ValueError as error:
-        return ItemError(ErrorReason.INVALID_ITEM, str(error))
-    if encoded.ByteSize() > LARGEST_ITEM_BYTES:
-        size = f"the item has {encoded.ByteSize()} bytes; a message holds at most {LARGEST_ITEM_BYTES}"
-        return ItemError(ErrorReason.INVALID_ITEM, size)
-    return encoded
-
-
-def _messages(items: Sequence[scoring_pb2.ScoreItem]) -> Iterator[list[scoring_pb2.ScoreItem]]:
-    message: list[scoring_pb2.ScoreItem] = []
-    size = 0
-    for item in items:
-        item_size = item.ByteSize() + 8
-        if message and (len(message) == MESSAGE_ITEMS or size + item_size > MESSAGE_BYTES):
-            yield message
-            message, size = [], 0
-        message.append(item)
-        size += item_size
-    if message:
-        yield message
+            if not self._channels:
+                self._channels = [open_channel(address) for address in replicas(self.address)]
+            return scoring_pb2_grpc.ScorerStub(self._channels[next(self._turns) % len(self._channels)])
