@@ -20,6 +20,9 @@ PORTS: Mapping[str, int] = MappingProxyType(
 )
 """Default gRPC port by service name; `scorer` is a user's own scorer."""
 
+SCORERS = ("math", "code", "safety", "coherence")
+"""Those that come with the project."""
+
 METRICS_PORT_OFFSET = 1000
 """A service's Prometheus metrics are at its gRPC port plus this, unless `--metrics-port` says otherwise."""
 

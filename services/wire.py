@@ -32,6 +32,11 @@ class ScorerDescription:
     cacheable: bool
     """Whether equal items get equal verdicts, which the service remembers."""
 
+    @property
+    def check_keys(self) -> frozenset[str]:
+        """The keys of `Item.checks` that the scorer knows."""
+        return frozenset(self.checks_schema.get("properties", {}))
+
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
 

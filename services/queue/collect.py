@@ -18,7 +18,8 @@ from services.experience import Experience, ScoredCompletion, ScoredGroup
 from services.queue.collection import CollectionRequest, Collections
 from services.queue.lease import Leases
 from services.rollout.engine import Prompt, PromptCompletions, Sampling, TokenSequence
-from services.scoring import Scored, Scoring
+from services.scored import Scored
+from services.scoring import Scoring
 from services.verdicts import Item
 
 ROLLOUT = "rollout"

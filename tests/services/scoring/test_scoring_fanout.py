@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from services.client.channel import ServiceError
-from services.scoring import Scored, Scoring, merge
+from services.scored import Scored, merge
+from services.scoring import Scoring
 from services.verdicts import ErrorReason, Item, ItemError, Verdict
 
 
