@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.figures import Figure
 from benchmarks.sandbox_programs import Case
-from benchmarks.sandbox_services import Services, passes
+from benchmarks.sandbox_services import JudgingServices, passes
 from services.client.scoring import ScoringClient
 from services.verdicts import Item, ItemError, Outcome, Verdict
 
@@ -32,7 +32,7 @@ _SECONDS = 900.0
 
 def cheats(functions: Sequence[Case], programs: Sequence[Case]) -> list[Figure]:
     """functions: sources that define `solve`, for all four ways of judging; programs: whole ones, for the first."""
-    with Services() as services, services.client() as client:
+    with JudgingServices() as services, services.client() as client:
         return [_figure(client, kind, answers) for kind, answers in _all_answers(functions, programs).items()]
 
 

@@ -18,7 +18,7 @@ import grpc
 import psutil
 
 from benchmarks.figures import Figure
-from benchmarks.sandbox_services import Services, passes
+from benchmarks.sandbox_services import JudgingServices, passes
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.client.channel import open_channel
 from services.verdicts import Item, ItemError
@@ -125,7 +125,7 @@ def faults(kills: dict[str, int] | None = None) -> list[Figure]:
     chance = random.Random(0)
     plan = [what for what, times in (kills or KILLS).items() for _ in range(times)]
     chance.shuffle(plan)
-    with Services() as services, Load(services.address("code")) as load:
+    with JudgingServices() as services, Load(services.address("code")) as load:
         killers: dict[str, Callable[[], None]] = {
             "fork server": lambda: _kill(lambda: _fork_servers(services.pid("sandbox")), chance),
             "sandbox service": lambda: services.restart("sandbox"),

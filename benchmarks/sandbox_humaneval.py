@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure
-from benchmarks.sandbox_services import Services, passes
+from benchmarks.sandbox_services import JudgingServices, passes
 from services.client.scoring import ScoringClient
 from services.tasks.audit import Audit, Standing, audit
 from services.tasks.formats import read_tasks
@@ -27,7 +27,7 @@ _SECONDS = 600.0
 def humaneval(file: Path, repeats: int = REPEATS) -> list[Figure]:
     """file: JSON lines with prompt, canonical_solution, entry_point and test."""
     tasks = [task for task in read_tasks(file) if isinstance(task, Task)]
-    with Services() as services, services.client() as client:
+    with JudgingServices() as services, services.client() as client:
         audits = [each for each in audit(tasks, lambda items: client.score(items, _SECONDS)) if isinstance(each, Audit)]
         rates, wrong = _rates(client, samples(tasks), repeats)
     return [*_standing(audits), *_speed(rates, wrong)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.figures import Figure
-from benchmarks.sandbox_services import Services, passes
+from benchmarks.sandbox_services import JudgingServices, passes
 from sandbox.jobs import Program
 from sandbox.results import Ending, Limits, RunResult
 from services.client.sandbox import Run, SandboxClient
@@ -34,7 +34,7 @@ _SECONDS = 600.0
 
 
 def output(honest: int = 1000, loops: int = 64) -> list[Figure]:
-    with Services() as services, services.client() as client:
+    with JudgingServices() as services, services.client() as client:
         with SandboxClient(services.address("sandbox")) as sandbox:
             wrong = [*_wrong_runs(sandbox), *_wrong_verdicts(client)]
         for text in wrong:

@@ -10,7 +10,7 @@ from typing import Any
 from services.client.async_scoring import AsyncScoringClient
 from services.client.channel import ServiceUnavailableError
 from services.scored import Scored, content, may_pass, merge, originals, with_known_checks
-from services.scoring import RETRY_PAUSE_SECONDS
+from services.scoring import LONGEST_PAUSE_SECONDS, RETRY_PAUSE_SECONDS
 from services.verdicts import ErrorReason, Item, ItemError, Outcome
 from services.wire import ScorerDescription
 
@@ -88,7 +88,7 @@ class AsyncScoring:
         outcomes = await self._try(scorer, items, deadline, options)
         for attempt in range(self._retries):
             again = [item for item in items if may_pass(outcomes[item.id])]
-            pause = RETRY_PAUSE_SECONDS * 2.0**attempt
+            pause = min(RETRY_PAUSE_SECONDS * 2.0**attempt, LONGEST_PAUSE_SECONDS)
             if not again or time.monotonic() + pause >= deadline:
                 break
             await asyncio.sleep(pause)

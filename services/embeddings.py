@@ -6,6 +6,7 @@ import, is not needed for its mean pooling. Heavy imports happen when an `Embedd
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 from collections import OrderedDict
@@ -47,6 +48,8 @@ class Embedder:
         logging.disable_progress_bar()
         torch.set_num_threads(1)
         self._remembered: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.digest = _digest(directory)
+        """Of the model's files, in hexadecimal: what a scorer's version has to change with."""
         self._torch = torch
         self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         self._model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
@@ -88,6 +91,17 @@ class Embedder:
         with torch.inference_mode():
             hidden = self._model(input_ids=torch.tensor(token_ids)).last_hidden_state
             return torch.nn.functional.normalize(hidden.mean(1), dim=1).numpy()
+
+
+def _digest(directory: Path) -> str:
+    """SHA-256 over the names and contents of the files that transformers reads."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".txt", ".bin", ".model"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def packaged_model() -> Path:

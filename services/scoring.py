@@ -16,7 +16,7 @@ from services.scored import Scored, content, may_pass, merge, originals, with_kn
 from services.verdicts import ErrorReason, Item, ItemError, Outcome
 from services.wire import ScorerDescription
 
-RETRY_PAUSE_SECONDS = 0.2
+RETRY_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
 
 
 class Scoring:
@@ -100,7 +100,7 @@ class Scoring:
         outcomes = self._try(scorer, items, deadline, options)
         for attempt in range(self._retries):
             again = [item for item in items if may_pass(outcomes[item.id])]
-            pause = RETRY_PAUSE_SECONDS * 2.0**attempt
+            pause = min(RETRY_PAUSE_SECONDS * 2.0**attempt, LONGEST_PAUSE_SECONDS)
             if not again or time.monotonic() + pause >= deadline:
                 break
             time.sleep(pause)

@@ -5,7 +5,7 @@ Serve it, from the directory that holds your package:
     python -m services.scorer --scorer examples.scorers.brevity:Brevity --scorer-kwargs '{"words": 40}'
 
 and name its address in `ASSAY_SCORER_ADDRESS`. Batching, worker processes, time limits, health and metrics come with
-the server; a scorer needs only the seven attributes below. To make yours:
+the server; a scorer needs only the attributes below. To make yours:
 
 1.  Declare each number you return as a `Component`: a name `domain/number`, what it measures, its range.
 2.  Describe what an item must bring along in a pydantic model. Items that do not fit it never reach `score`.
@@ -46,6 +46,7 @@ class Brevity:
     checks = BrevityChecks
     batch_size = 64
     timeout_seconds = 2.0
+    cacheable = True
 
     def __init__(self, words: int = 60) -> None:
         if words < 1:

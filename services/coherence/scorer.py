@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.coherence import measures
-from services.coherence.sentences import sentences
+from services.coherence import measures, style
+from services.coherence.components import COMPONENTS
+from services.coherence.facts import contradicts
+from services.coherence.order import disorder
+from services.coherence.sentences import MAX_CHARACTERS, sentences
+from services.coherence.words import Words, overlap, read
 from services.embeddings import Embedder
-from services.verdicts import Component, Item, Outcome, Verdict
+from services.verdicts import Item, ItemError, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from services.coherence.reference import Likelihood
 
 HISTORY_TURNS = 32
 """Earlier turns that count, the last ones."""
+MAX_FACTS = 64
+"""Sentences of the persona, the first ones, and of the turns, the last ones."""
+WINDOW = 1000
+"""Characters of a prompt that one vector stands for; of a longer prompt the first and the last such window count."""
+DECIMALS = 6
+"""Of every component, so that what a batch's make-up changes in a vector's last bits changes no verdict."""
 
 
 class CoherenceChecks(BaseModel):
@@ -27,81 +42,134 @@ class CoherenceChecks(BaseModel):
     )
 
 
-class CoherenceScorer:
-    """Scores how a response hangs together. Everything is likeness of meaning: truth and logic are not measured.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an item's texts were cut into."""
 
-    Looks at the first 256 tokens of the prompt and of each sentence, the first 64 sentences and 4,000 words. Labels:
-    empty (no letter or digit in the response: every component is 0), scored.
+    item: Item
+    windows: list[str]
+    """Of the prompt; empty for none."""
+    parts: list[str]
+    facts: list[str]
+
+
+class CoherenceScorer:
+    """Scores how a response hangs together: likeness of meaning, words and their order. Truth and logic are not measured.
+
+    Looks at 64 sentences of 20,000 characters of the response, 256 tokens of each, at the prompt's first and last 1,000
+    characters for meaning and its first 20,000 for words. Labels: empty (no letter or digit in the response: every
+    component is 0), scored.
     """
 
     name = "coherence"
-    version = "1"
-    components = (
-        Component(
-            "coherence/relevance",
-            "0 to 1: cosine of prompt and response. Does not measure whether the prompt is answered; a response that"
-            " repeats it scores high.",
-        ),
-        Component(
-            "coherence/flow",
-            "0 to 1: mean cosine of each sentence and the one before it, the first with the prompt. Tells an order from"
-            " a shuffled one; does not measure whether a step follows. One sentence scores its cosine with the prompt,"
-            " 1 without a prompt.",
-        ),
-        Component(
-            "coherence/repetition",
-            "0 to 1: share of word trigrams that stood in the response before. Paraphrases are not found; lists and"
-            " code repeat by nature.",
-            higher_is_better=False,
-        ),
-        Component(
-            "coherence/consistency",
-            "0 to 1, only where checks give `persona` or `history`: mean over sentences of the cosine with the nearest"
-            " sentence of these. Measures staying with the subject, not contradiction: 'I have a dog' and 'I have no"
-            " dog' are alike.",
-        ),
-    )
+    components = COMPONENTS
     checks = CoherenceChecks
     batch_size = 32
     timeout_seconds = 20.0
 
-    def __init__(self) -> None:
-        """Loads the model; takes some seconds and about 400 MB."""
-        self._embedder = Embedder()
-        self._embedder.embed(["warm up"])
+    def __init__(self, rollout_address: str = "", reference_policy: str = "reference") -> None:
+        """Loads the model; takes some seconds and about 400 MB.
+
+        rollout_address: `host:port` of a rollout service; fluency is then taken from the log-probabilities of
+            `reference_policy`, published there. Empty: the estimate without a model.
+        """
+        self.embedder = Embedder()
+        self.embedder.embed(["warm up"])
+        self.version = f"2-{self.embedder.digest[:12]}"
+        self._reference = None
+        self.cacheable = not rollout_address
+        """Under a reference policy no verdict may be remembered: other weights may be published under its name."""
+        if rollout_address:
+            from services.coherence.reference import Reference
+
+            self._reference = Reference(rollout_address, reference_policy)
 
     def score(self, items: Sequence[Item]) -> list[Outcome]:
-        """One verdict for each item; never an error."""
-        prompts = [item.prompt.strip() for item in items]
-        responses = [sentences(item.response) for item in items]
-        facts = [_facts(CoherenceChecks.model_validate(item.checks)) for item in items]
-        texts = list(dict.fromkeys([*prompts, *(text for group in (*responses, *facts) for text in group)]))
-        vectors = dict(zip(texts, self._embedder.embed(texts), strict=True))
-        return [
-            _verdict(
-                item.response, vectors[prompt] if prompt else None, _rows(vectors, response), _rows(vectors, known)
-            )
-            for item, prompt, response, known in zip(items, prompts, responses, facts, strict=True)
-        ]
+        """One verdict for each item; an error only where a reference policy was asked for and does not answer."""
+        readings = [_reading(item) for item in items]
+        texts = list(dict.fromkeys(text for each in readings for text in (*each.windows, *each.parts, *each.facts)))
+        vectors = dict(zip(texts, self.embedder.embed(texts), strict=True))
+        words = {text: read(text) for text in texts}
+        likely = self._likelihoods(readings)
+        return [_outcome(each, vectors, words, likely.get(place)) for place, each in enumerate(readings)]
+
+    def _likelihoods(self, readings: Sequence[Reading]) -> dict[int, Likelihood | ItemError]:
+        """By the places of the readings that are not empty; none without a reference policy."""
+        if self._reference is None:
+            return {}
+        places = [place for place, each in enumerate(readings) if each.parts]
+        return dict(zip(places, self._reference.likelihoods([readings[place].item for place in places]), strict=True))
+
+
+def _reading(item: Item) -> Reading:
+    prompt = item.prompt.strip()
+    windows = list(dict.fromkeys((prompt[:WINDOW], prompt[-WINDOW:]))) if prompt else []
+    return Reading(item, windows, sentences(item.response), _facts(CoherenceChecks.model_validate(item.checks)))
 
 
 def _facts(checks: CoherenceChecks) -> list[str]:
     """Sentences of the persona and of the last turns."""
-    return [*sentences(checks.persona), *(part for turn in checks.history[-HISTORY_TURNS:] for part in sentences(turn))]
+    turns = [part for turn in checks.history[-HISTORY_TURNS:] for part in sentences(turn)]
+    return [*sentences(checks.persona)[:MAX_FACTS], *turns[-MAX_FACTS:]]
 
 
-def _rows(vectors: dict[str, np.ndarray], texts: Sequence[str]) -> np.ndarray:
+def _outcome(
+    reading: Reading,
+    vectors: Mapping[str, np.ndarray],
+    words: Mapping[str, Words],
+    likely: Likelihood | ItemError | None,
+) -> Outcome:
+    if isinstance(likely, ItemError):
+        return likely
+    item = reading.item
+    prompt = read(item.prompt[:MAX_CHARACTERS])
+    asked = [read(text) for text in sentences(item.prompt)] or [prompt]
+    parts = [words[text] for text in reading.parts]
+    rows, windows = _rows(vectors, reading.parts), _rows(vectors, reading.windows) if reading.windows else None
+    judged = measures.own(prompt, asked, parts)
+    own = read("\n".join(reading.parts[place] for place in judged))
+    signs = disorder(prompt, reading.parts, parts)
+    components = {
+        "coherence/relevance": 0.0 if windows is None else measures.relevance(windows, rows[judged], prompt, own),
+        "coherence/flow": measures.flow(windows, rows, prompt, asked, parts, sum(signs.values())),
+        "coherence/fluency": likely.fluency if likely else style.fluency(item.response[:MAX_CHARACTERS], parts),
+        "coherence/repetition": measures.repetition([token for part in parts for token in part.tokens]),
+        "coherence/engagement": style.engagement(prompt, parts, item.response[:MAX_CHARACTERS]),
+    }
+    evidence = {"fluency": likely.described} if likely else {"fluency": "estimate without a model"} if parts else {}
+    if signs:
+        evidence["disorder"] = "; ".join(f"{sign}: {count}" for sign, count in signs.items())
+    if left_out := len(parts) - len(judged):
+        evidence["said before"] = f"{left_out} of {len(parts)} sentences"
+    if reading.facts:
+        facts = [words[text] for text in reading.facts]
+        components["coherence/consistency"], against = _consistency(rows, parts, _rows(vectors, reading.facts), facts)
+        if against:
+            evidence["contradicts"] = f"sentences {', '.join(str(place + 1) for place in against)}"
+    rounded = {name: round(value, DECIMALS) for name, value in components.items()}
+    return Verdict(rounded, "scored" if parts else "empty", evidence)
+
+
+def _consistency(
+    rows: np.ndarray, parts: Sequence[Words], fact_rows: np.ndarray, facts: Sequence[Words]
+) -> tuple[float, list[int]]:
+    """The measure, and the places of sentences that contradict a fact."""
+    if not parts:
+        return 0.0, []
+    cosines = rows @ fact_rows.T
+    likenesses = np.array(
+        [
+            [measures.likeness(cosine, overlap(part, fact)) for cosine, fact in zip(line, facts, strict=True)]
+            for line, part in zip(cosines, parts, strict=True)
+        ]
+    )
+    against = [
+        any(contradicts(fact, part, cosine) for fact, cosine in zip(facts, line, strict=True))
+        for line, part in zip(cosines, parts, strict=True)
+    ]
+    return measures.consistency(likenesses, against), [place for place, bad in enumerate(against) if bad]
+
+
+def _rows(vectors: Mapping[str, np.ndarray], texts: Sequence[str]) -> np.ndarray:
     """The texts' vectors, shape (len(texts), dimensions)."""
     return np.array([vectors[text] for text in texts])
-
-
-def _verdict(response: str, prompt: np.ndarray | None, parts: np.ndarray, facts: np.ndarray) -> Verdict:
-    """prompt: shape (dimensions,), None where there is none. parts, facts: shape (sentences, dimensions)."""
-    components = {
-        "coherence/relevance": measures.relevance(prompt, parts) if prompt is not None else 0.0,
-        "coherence/flow": measures.flow(prompt, parts),
-        "coherence/repetition": measures.repetition(response),
-    }
-    if len(facts):
-        components["coherence/consistency"] = measures.consistency(facts, parts)
-    return Verdict(components, "scored" if len(parts) else "empty")

@@ -97,16 +97,18 @@ class Desk:
         outcomes = await self._grade(items, checks, keys, known, seconds)
         response = scoring_pb2.ScoreBatchResponse()
         counts: Counter[tuple[str, str]] = Counter()
+        log = get_logger().bind()
         for place, item in enumerate(items):
             verdict = known.get(keys[place]) if known else None
             if verdict is not None:
                 result = response.results.add(id=item.id, verdict=verdict)
                 counts["scored", verdict.label] += 1
+                log.debug("item remembered", label=verdict.label, trace_id=item.trace_id or item.id, item=item.id)
             else:
                 outcome = outcomes[item.id]
                 result = response.results.add()
                 result.CopyFrom(outcome_to_wire(item.id, outcome))
-                counts[_log(item, outcome)] += 1
+                counts[_log(log, item, outcome)] += 1
             if request.weights:
                 _weigh(result.verdict, request.weights)
         self._count(counts)
@@ -191,11 +193,11 @@ def _weigh(verdict: scoring_pb2.Verdict, weights: Mapping[str, float]) -> None:
             verdict.total = total
 
 
-def _log(item: scoring_pb2.ScoreItem, outcome: Outcome) -> tuple[str, str]:
+def _log(log: Any, item: scoring_pb2.ScoreItem, outcome: Outcome) -> tuple[str, str]:
     """Logs an item that was graded, and returns what it counts as."""
     names = {"trace_id": item.trace_id or item.id, "item": item.id}
     if isinstance(outcome, ItemError):
-        get_logger().warning("item not scored", reason=outcome.reason.value, message=outcome.message, **names)
+        log.warning("item not scored", reason=outcome.reason.value, message=outcome.message, **names)
         return "error", outcome.reason.value
-    get_logger().info("item scored", label=outcome.label, **names)
+    log.info("item scored", label=outcome.label, **names)
     return "scored", outcome.label

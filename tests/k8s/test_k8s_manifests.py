@@ -51,9 +51,9 @@ def test_pod_says_what_it_needs(pod):
 
 
 def test_pod_can_write_where_its_programs_write(pod):
-    """The root is read-only: without a mount at /tmp Python's tempfile fails. Redis writes its data and nothing else."""
+    """The root is read-only: without a mount at /tmp Python's tempfile fails. The queue's Redis writes its data and nothing else."""
     for container in pod.containers:
-        place = "/data" if container["image"].startswith("redis:") else "/tmp"
+        place = "/data" if pod.kind == "StatefulSet" else "/tmp"
         mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
         assert not mounts[place].get("readOnly")
 

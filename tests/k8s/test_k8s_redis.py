@@ -32,10 +32,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.fixture
+def verdicts(base):
+    [redis] = [document for document in base if document.kind == "Deployment" and document.name == "verdicts"]
+    return redis.main
+
+
 @contextmanager
 def running(container, data: Path, port: int) -> Iterator[Redis]:
     """The manifest's command, in `data` for /data and on a port of its own."""
-    changed = {"/data": str(data), "$(REDIS_PASSWORD)": PASSWORD}
+    changed = {"/data": str(data), "/tmp": str(data), "$(REDIS_PASSWORD)": PASSWORD}
     arguments = [changed.get(argument, argument) for argument in container["args"]]
     command = [str(server_binary().with_name(container["command"][0])), *arguments, "--port", str(port)]
     server = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL, cwd=data)
@@ -65,6 +71,16 @@ def test_redis_keeps_what_it_was_given_and_wants_the_password(container, tmp_pat
             Redis(port=port).get("job")
     with running(container, tmp_path, port) as redis:
         assert redis.get("job") == b"queued"
+
+
+def test_redis_of_the_verdicts_forgets_the_oldest_and_wants_the_password(verdicts, tmp_path):
+    port = free_port()
+    with running(verdicts, tmp_path, port) as redis:
+        redis.set("verdict", "right")
+        assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+        with pytest.raises(AuthenticationError):
+            Redis(port=port).get("verdict")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["startupProbe", "readinessProbe", "livenessProbe"])

@@ -8,7 +8,7 @@ from services.client.scoring import ScoringClient
 from services.verdicts import Item, Verdict
 
 
-@pytest.mark.parametrize(("name", "components"), [("safety", 3), ("coherence", 4)])
+@pytest.mark.parametrize(("name", "components"), [("safety", 3), ("coherence", 6)])
 def test_serves_every_component(start_service, name: str, components: int) -> None:
     service = start_service(f"services.{name}", "--metrics-port", "0")
     client = ScoringClient(name, service.address, patience_seconds=5.0)
