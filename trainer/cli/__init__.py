@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from services.sandbox.command import execute
+from trainer.cli.calibrate import calibrate
 from trainer.cli.tasks import tasks
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command("exec")(execute)
 app.add_typer(tasks, name="tasks")
+app.add_typer(calibrate, name="calibrate")
 
 
 def _print_version(asked: bool) -> None:
