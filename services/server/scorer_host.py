@@ -40,13 +40,17 @@ class WrongCountError(Exception):
     """The scorer returned something other than one outcome for each item; the items are then tried one by one."""
 
 
-def host_scorer(scorer: str, kwargs: Mapping[str, Any]) -> ScorerHost | AsyncScorerHost:
+def host_scorer(scorer: str, kwargs: Mapping[str, Any], version: str | None = None) -> ScorerHost | AsyncScorerHost:
     """What a scorer's worker pool makes in each of its processes.
 
-    Raises StartError where the scorer cannot be made or is no scorer.
+    version: what the service says of itself; a worker that would judge by another one, because a model's files were
+        replaced meanwhile, must not. None for the first worker.
+    Raises StartError where the scorer cannot be made, is no scorer or has another version.
     """
     made = make(scorer, kwargs)
     check_scorer(scorer, made)
+    if version not in (None, made.version):
+        raise StartError(f"{scorer!r} has version {made.version!r}, this service serves {version!r}: start it again")
     return AsyncScorerHost(made) if inspect.iscoroutinefunction(made.score) else ScorerHost(made)
 
 

@@ -77,6 +77,7 @@ async def _scorer_service(service: Service, scorer: str, kwargs: Mapping[str, An
         await pool.start()
         stack.push_async_callback(pool.close)
         facts = await pool.call("describe", None, DESCRIBE_SECONDS)
+        pool.kwargs["version"] = facts["version"]
         cache = None
         if facts["cacheable"] and service.options.cache_mb:
             shared = None

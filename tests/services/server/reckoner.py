@@ -30,6 +30,9 @@ class Reckoner:
     def __init__(self, ledger, taste=0):
         self._ledger = Path(ledger)
         self._taste = taste
+        model = self._ledger.with_name("model")
+        if model.exists():
+            self.version = model.read_text()
 
     def score(self, items):
         with self._ledger.open("a") as ledger:

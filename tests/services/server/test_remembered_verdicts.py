@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -247,6 +248,29 @@ def test_without_a_cache_nothing_is_remembered(start_service, tmp_path):
     none.ask("abc")
     none.ask("abc")
     assert none.graded() == ["abc", "abc"]
+
+
+def test_a_worker_of_another_version_than_the_services_does_not_score(start_service, tmp_path):
+    """Its verdicts would be remembered as those of the old one."""
+    changing = Served(start_service, tmp_path, "--workers", "1")
+    changing.ask("by the old model")
+    (tmp_path / "model").write_text("2")
+    assert changing.ask("die now").results[0].error.reason in (
+        scoring_pb2.ItemError.WORKER_DIED,
+        scoring_pb2.ItemError.UNAVAILABLE,
+    )
+    until(lambda: "has version '2', this service serves '1': start it again" in changing.service.log)
+    with pytest.raises(grpc.RpcError) as error:
+        until(lambda: changing.ask("by the new model") and False)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    (tmp_path / "model").unlink()
+    until(lambda: "by the old model again" in _tried(changing))
+
+
+def _tried(served) -> list[str]:
+    with suppress(grpc.RpcError):
+        served.ask("by the old model again")
+    return served.graded()
 
 
 @pytest.fixture(scope="module")
