@@ -1,16 +1,21 @@
 # `make run` trains the quickstart model through every part; `make test` runs the tests. Both set up `.venv` first.
+# `make test-vllm` runs the tests that need vLLM, which gets an environment of its own.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM_VENV ?= .venv-vllm
 
-.PHONY: run test check clean
+.PHONY: run test test-vllm check clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m examples.quickstart
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-vllm: $(VENV)/.test $(VLLM_VENV)/.vllm
+	ASSAY_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/python -m pytest -m vllm
 
 # What CI holds the tree to beside the tests.
 check: $(VENV)/.test
@@ -19,7 +24,7 @@ check: $(VENV)/.test
 	$(BIN)/python -m protos.generate --check
 
 clean:
-	rm -rf $(VENV) .assay runs
+	rm -rf $(VENV) .venv-vllm .assay runs
 
 # torch first: packages that ask for plain `torch` then find the pinned build, which may be one for CPUs only.
 $(VENV)/.torch: constraints.txt
@@ -36,3 +41,9 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	touch $@ $(VENV)/.run
+
+$(VLLM_VENV)/.vllm: requirements-vllm.txt
+	@echo "setting up $(VLLM_VENV): some minutes and 3 GB, the first time only"
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.txt
+	touch $@

@@ -16,11 +16,12 @@ PORTS: Mapping[str, int] = MappingProxyType(
         "rollout": 50056,
         "jobs": 50057,
         "scorer": 50058,
+        "judge": 50059,
     }
 )
 """Default gRPC port by service name; `scorer` is a user's own scorer."""
 
-SCORERS = ("math", "code", "safety", "coherence")
+SCORERS = ("math", "code", "safety", "coherence", "judge")
 """Those that come with the project."""
 
 METRICS_PORT_OFFSET = 1000

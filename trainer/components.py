@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from services.server.errors import StartError
 from services.verdicts import Component
 from trainer.config import JobConfig
 from trainer.imports import ImportPathError, load_function
@@ -17,7 +19,10 @@ OF_ASSAY = {
     "code": "services.code.scorer.CodeScorer",
     "safety": "services.safety.scorer.SafetyScorer",
     "coherence": "services.coherence.scorer.CoherenceScorer",
+    "judge": "services.judge.scorer.JudgeScorer",
 }
+
+RUBRIC_FILE_VARIABLE = "ASSAY_JUDGE_RUBRIC_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ def described(config: JobConfig) -> Described:
     known = {**OF_ASSAY, **config.rewards.custom}
     for name in config.scorer_names():
         if name in known:
+            if name == "judge":
+                _describe_own_rubrics(found)
             _describe(name, known[name], found)
         elif close := difflib.get_close_matches(name, known, n=1):
             found.problems.append(
@@ -64,6 +71,19 @@ def components_by_domain(config: JobConfig) -> dict[str, list[str]]:
 def named_components(config: JobConfig) -> list[str]:
     """Those of all domains."""
     return sorted({name for names in components_by_domain(config).values() for name in names})
+
+
+def _describe_own_rubrics(found: Described) -> None:
+    """The judge's components of a file of rubrics, where the variable that gives it to the service is set here too."""
+    from services.judge.rubrics import read_rubrics
+    from services.judge.scorer import components_of
+
+    try:
+        rubrics = read_rubrics(os.environ.get(RUBRIC_FILE_VARIABLE) or None).rubrics
+    except StartError as error:
+        found.problems.append(f"{RUBRIC_FILE_VARIABLE}: {error}")
+        return
+    found.components.update({component.name: component for component in components_of(rubrics)})
 
 
 def _describe(name: str, path: str, found: Described) -> None:

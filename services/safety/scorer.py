@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -111,19 +112,29 @@ def make_scorer(
     *,
     head: str | None = None,
     classifier: str | None = None,
+    judge: Mapping[str, Any] | None = None,
+    judge_cacheable: bool = False,
     toxic_labels: Sequence[str] = (),
     toxic_from: float | None = None,
-) -> SafetyScorer:
+) -> SafetyScorer | AsyncSafetyScorer:
     """The scorer over the backend that is asked for; without any, over the embedded one.
 
     head: file of `assay calibrate safety`. classifier: folder of a sequence-classification model, of which `toxic_labels`
-    are toxic. toxic_from: from this toxicity on the label is `toxic`, above 0, at most 1; the backend's own by default.
+    are toxic. judge: the fields of `services.judge.settings.Settings`; `judge_cacheable` says that its estimates may be
+    remembered. toxic_from: from this toxicity on the label is `toxic`, above 0, at most 1; the backend's own by default.
     Raises BackendError for what does not fit together, and as the backend does.
     """
-    if head and classifier:
-        raise BackendError("--head and --classifier are two backends; give one of them")
+    flags = [
+        flag for flag, value in (("--head", head), ("--classifier", classifier), ("--judge-model", judge)) if value
+    ]
+    if len(flags) > 1:
+        raise BackendError(f"{flags[0]} and {flags[1]} are two backends; give one of them")
     if toxic_labels and not classifier:
         raise BackendError("--toxic-labels names labels of a classifier; give --classifier too")
+    if judge:
+        from services.safety.judged import JudgeBackend
+
+        return AsyncSafetyScorer(JudgeBackend(judge, judge_cacheable), toxic_from)
     return SafetyScorer(_backend(head, classifier, toxic_labels), toxic_from)
 
 

@@ -92,6 +92,13 @@ def share(text: str) -> float:
     return value
 
 
+def yes_or_no(text: str) -> bool:
+    """`yes` or `no`."""
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
 def log_level(text: str) -> str:
     """One of `services.server.logs.LEVELS`."""
     if text not in LEVELS:

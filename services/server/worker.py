@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.server.call_time import set_extend
+from services.server.counting import keep_counts, take_counts
 from services.server.errors import StartError
 from services.server.frames import LENGTH, encode_frame
 from services.server.logs import configure_logs, get_logger
@@ -78,6 +79,7 @@ def main() -> None:
     threading.Thread(target=reader.read, name="requests", daemon=True).start()
     hello = requests.get()
     configure_logs(hello["factory"], hello["log_level"])
+    keep_counts()
     try:
         target = make(hello["factory"], hello["kwargs"])
     except StartError as error:
@@ -152,7 +154,7 @@ async def _answer(target: Any, request: Mapping[str, Any]) -> bytes:
 
 
 def _reply(request: Mapping[str, Any], result: Any) -> bytes:
-    return encode_frame({"call": request["call"], "result": result})
+    return encode_frame({"call": request["call"], "result": result, **take_counts()})
 
 
 def _failure(request: Mapping[str, Any], error: BaseException) -> bytes:
@@ -160,7 +162,8 @@ def _failure(request: Mapping[str, Any], error: BaseException) -> bytes:
         # The exception's text may quote a user's data, so only where it was raised is logged.
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
         get_logger().error("call raised", method=request["method"], exception=type(error).__name__, where=where)
-    return encode_frame({"call": request["call"], "error": {"type": type(error).__name__, "message": str(error)}})
+    failure = {"type": type(error).__name__, "message": str(error)}
+    return encode_frame({"call": request["call"], "error": failure, **take_counts()})
 
 
 class _Reader:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.server.counting import absorb
 from services.server.errors import WorkerDiedError
 from services.server.frames import LENGTH, encode_frame
 
@@ -146,6 +147,7 @@ class WorkerProcess:
             while True:
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 reply = json.loads(await reader.readexactly(length))
+                absorb(reply.get("counts", ()))
                 if "more" in reply:
                     if reply["call"] in self._under_way:
                         self._under_way[reply["call"]].more_seconds += reply["more"]

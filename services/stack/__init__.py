@@ -4,7 +4,16 @@ with Stack(state_dir=Path(".assay"), runs_dir=Path("runs")) as stack:
     client = JobsClient(stack.addresses["jobs"])
 """
 
-from services.stack.spec import ServiceSpec, default_services, scorer_spec
+from services.stack.spec import JUDGE_VARIABLE, ServiceSpec, default_services, scorer_spec
 from services.stack.supervisor import RunningStack, Stack, StackError, running_stack
 
-__all__ = ["RunningStack", "ServiceSpec", "Stack", "StackError", "default_services", "running_stack", "scorer_spec"]
+__all__ = [
+    "JUDGE_VARIABLE",
+    "RunningStack",
+    "ServiceSpec",
+    "Stack",
+    "StackError",
+    "default_services",
+    "running_stack",
+    "scorer_spec",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from services.addresses import PORTS
 
 REDIS = "redis"
+JUDGE_VARIABLE = "ASSAY_JUDGE_BASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,10 @@ class ServiceSpec:
 
 
 def default_services() -> tuple[ServiceSpec, ...]:
-    """Every service that comes with the project."""
+    """Every service that comes with the project; the judge only where `JUDGE_VARIABLE` says whom it asks."""
     needs = {"code": ("sandbox",), "jobs": (REDIS,)}
-    names = (name for name in PORTS if name != "scorer")
+    left_out = {"scorer"} if os.environ.get(JUDGE_VARIABLE) else {"scorer", "judge"}
+    names = (name for name in PORTS if name not in left_out)
     return tuple(
         ServiceSpec(name, (sys.executable, "-m", f"services.{name}"), needs=needs.get(name, ())) for name in names
     )

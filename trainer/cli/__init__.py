@@ -201,7 +201,7 @@ def score(
         ),
     ],
     domain: Annotated[
-        str, typer.Option("--domain", "-d", help="math, code, safety, coherence, or a name given by --scorer.")
+        str, typer.Option("--domain", "-d", help="math, code, safety, coherence, judge, or a name given by --scorer.")
     ],
     prompt: Annotated[str, typer.Option(help="Column of the prompt.")] = "prompt",
     response: Annotated[str, typer.Option(help="Column of the response, which is what is scored.")] = "response",

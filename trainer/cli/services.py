@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from services.addresses import PORTS
-from services.stack import ServiceSpec, Stack, StackError, default_services, running_stack, scorer_spec
+from services.stack import JUDGE_VARIABLE, ServiceSpec, Stack, StackError, default_services, running_stack, scorer_spec
 
 NOT_SCORERS = ("sandbox", "rollout", "jobs")
 SCORERS = tuple(name for name in PORTS if name not in (*NOT_SCORERS, "scorer"))
@@ -47,6 +47,11 @@ def only(names: Iterable[str], specs: Iterable[ServiceSpec]) -> list[ServiceSpec
     by_name = {spec.name: spec for spec in specs}
     wanted: set[str] = set()
     for name in names:
+        if name == "judge" and name not in by_name:
+            raise typer.BadParameter(
+                f"the judge asks a language model: set {JUDGE_VARIABLE} (such as http://127.0.0.1:8000/v1) and"
+                " ASSAY_JUDGE_MODEL; see docs/judge.md"
+            )
         if name not in by_name:
             raise typer.BadParameter(f"{name!r} is no service: {', '.join(by_name)}; a scorer of your own needs a path")
         wanted |= {name, *by_name[name].needs}

@@ -1,0 +1,1 @@
+"""Scores responses by asking a language model, with rubrics."""
