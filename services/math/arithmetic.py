@@ -1,123 +1,66 @@
-"""Rational arithmetic that refuses an operation before its result, or the work for it, becomes too large.
-
-An operand is a number or an `Unknown`: a letter, a function, anything whose value is not known but whose size still
-matters, as sympy would multiply it out.
-"""
+"""Sums and products of values: of quantities, matrices and tuples; what has none is foreign here."""
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
-MAX_BITS = 65_536
-"""Of a numerator or a denominator: about 20,000 digits."""
-MAX_EXPONENT = 10_000
-"""Of a power whose base is unknown."""
-MAX_TERMS = 5_000
-"""Of an unknown when it is multiplied out."""
-MAX_FACTORIAL = 5_000
+from services.math import expression as ex
+from services.math.errors import ForeignError, UnreadableError
+from services.math.expression import Expression
+from services.math.values import Matrix, Named, Operation, Quantity, Sequence, Value
 
 
-class TooLargeError(Exception):
-    """Evaluating a text would cost more than the limits of this module allow."""
+def added(left: Value, right: Value, sign: int) -> Value:
+    """left + sign * right; of sets, left without right. Raises ForeignError, UnreadableError, TooLargeError."""
+    if isinstance(left, Quantity) and isinstance(right, Quantity):
+        if left.unit != right.unit and left.unit and right.unit:
+            raise ForeignError
+        total = ex.add(left.value, right.value, sign)
+        return Quantity(total, left.unit or right.unit, left.percent and right.percent)
+    if isinstance(left, Matrix) and isinstance(right, Matrix):
+        if [len(row) for row in left.rows] != [len(row) for row in right.rows]:
+            raise UnreadableError
+        rows = (zip(*pair, strict=True) for pair in zip(left.rows, right.rows, strict=True))
+        return Matrix(tuple(tuple(Quantity(ex.add(a.value, b.value, sign)) for a, b in row) for row in rows))
+    if isinstance(left, Sequence) and isinstance(right, Sequence) and left.opening + right.opening == "((":
+        if len(left.items) != len(right.items):
+            raise UnreadableError
+        pairs = zip(left.items, right.items, strict=True)
+        return Sequence("(", tuple(added(a, b, sign) for a, b in pairs), left.closing)
+    if sign < 0 and left == Named("R") and isinstance(right, Sequence | Operation):
+        return Operation("minus", left, right)
+    raise ForeignError
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A part without a known value. `terms` says how many there are when it is multiplied out."""
-
-    terms: int = 1
-
-
-Value = Fraction | Unknown
-
-
-def checked(value: Value) -> Value:
-    """The value itself. Raises TooLargeError."""
-    if value.terms > MAX_TERMS if isinstance(value, Unknown) else _bits(value) > MAX_BITS:
-        raise TooLargeError
-    return value
-
-
-def add(left: Value, right: Value) -> Value:
-    """left + right. Raises TooLargeError."""
-    return _apply(operator.add, left, right, _terms(left) + _terms(right))
+def multiplied(left: Value, right: Value) -> Value:
+    """left * right. Raises ForeignError, UnreadableError, TooLargeError."""
+    if isinstance(left, Quantity) and isinstance(right, Quantity):
+        value = ex.multiply(_amount(left), _amount(right))
+        return Quantity(value, left.unit or right.unit, unreduced=left.unreduced or right.unreduced)
+    if isinstance(left, Matrix) and isinstance(right, Matrix):
+        return _matrix_product(left, right)
+    if isinstance(left, Matrix):
+        left, right = right, left
+    if isinstance(left, Quantity) and isinstance(right, Matrix):
+        return Matrix(tuple(tuple(Quantity(ex.multiply(left.value, each.value)) for each in row) for row in right.rows))
+    if isinstance(left, Quantity) and isinstance(right, Sequence) and right.opening == "(":
+        return Sequence("(", tuple(multiplied(left, each) for each in right.items), right.closing)
+    raise ForeignError
 
 
-def subtract(left: Value, right: Value) -> Value:
-    """left - right. Raises TooLargeError."""
-    return _apply(operator.sub, left, right, _terms(left) + _terms(right))
+def _amount(quantity: Quantity) -> Expression:
+    return ex.multiply(ex.number(Fraction(1, 100)), quantity.value) if quantity.percent else quantity.value
 
 
-def multiply(left: Value, right: Value) -> Value:
-    """left * right. Raises TooLargeError."""
-    return _apply(operator.mul, left, right, _terms(left) * _terms(right))
+def _matrix_product(left: Matrix, right: Matrix) -> Matrix:
+    if len(left.rows[0]) != len(right.rows) or len(left.rows) * len(right.rows) * len(right.rows[0]) > 1000:
+        raise UnreadableError
+    columns = list(zip(*right.rows, strict=True))
+    return Matrix(tuple(tuple(Quantity(_dot(row, column)) for column in columns) for row in left.rows))
 
 
-def divide(left: Value, right: Value) -> Value:
-    """left / right, unknown for right = 0. Raises TooLargeError."""
-    return _apply(operator.truediv, left, right or Unknown(), _terms(left) * _terms(right))
-
-
-def power(base: Value, exponent: Value, max_exponent: int) -> Value:
-    """base ** exponent, known where both are and the exponent is whole. Raises TooLargeError.
-
-    max_exponent: largest one for an unknown base.
-    """
-    if isinstance(exponent, Unknown):
-        return Unknown(_terms(base))
-    if isinstance(base, Unknown):
-        if abs(exponent) > max_exponent:
-            raise TooLargeError
-        size = math.ceil(abs(exponent))
-        return checked(Unknown(math.comb(base.terms + size - 1, size)))  # multisets of the base's terms
-    if _bits(base) > 1 and abs(exponent) * _bits(base) > MAX_BITS:
-        raise TooLargeError
-    if exponent.denominator != 1 or (base == 0 and exponent <= 0):
-        return Unknown()
-    return base ** int(exponent)
-
-
-def factorial(value: Value) -> Value:
-    """value!, known for whole numbers of at least 0. Raises TooLargeError."""
-    if isinstance(value, Unknown) or value.denominator != 1 or value < 0:
-        return Unknown()
-    if value > MAX_FACTORIAL:
-        raise TooLargeError
-    return Fraction(math.factorial(int(value)))
-
-
-def binomial(top: Value, bottom: Value) -> Value:
-    """top choose bottom, known for whole numbers 0 <= bottom <= top. Raises TooLargeError."""
-    if isinstance(top, Unknown) or isinstance(bottom, Unknown):
-        return Unknown(_terms(top) * _terms(bottom))
-    if top.denominator != 1 or bottom.denominator != 1 or not 0 <= bottom <= top:
-        return Unknown()
-    if min(bottom, top - bottom) * _bits(top) > MAX_BITS:
-        raise TooLargeError
-    return Fraction(math.comb(int(top), int(bottom)))
-
-
-def square_root(value: Value) -> Value:
-    """The square root, known where it is rational."""
-    if isinstance(value, Unknown) or value < 0:
-        return Unknown()
-    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
-    return root if root * root == value else Unknown()
-
-
-def _apply(operation: Callable[[Fraction, Fraction], Fraction], left: Value, right: Value, terms: int) -> Value:
-    if isinstance(left, Unknown) or isinstance(right, Unknown):
-        return checked(Unknown(terms))
-    return checked(operation(left, right))
-
-
-def _terms(value: Value) -> int:
-    return value.terms if isinstance(value, Unknown) else 1
-
-
-def _bits(value: Fraction) -> int:
-    return max(value.numerator.bit_length(), value.denominator.bit_length())
+def _dot(row: tuple[Quantity, ...], column: tuple[Quantity, ...]) -> Expression:
+    total = ex.number(0)
+    for one, other in zip(row, column, strict=True):
+        total = ex.add(total, ex.multiply(one.value, other.value))
+    return total

@@ -20,30 +20,44 @@ All patterns run in time linear in the text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Marker = Literal["boxed", "hashes", "phrase", "whole", "span", "number"]
+from services.math.checks import Marker
 
 _CONTROL_TOKEN = re.compile(r"<\|[A-Za-z_]{1,40}\|>")
 _BRACE = re.compile(r"\\+(?:boxed|fbox)[ \t]*\{|\\.|[{}]", re.DOTALL)
 _BETWEEN_BOXES = re.compile(
-    r"(?:[\s,;$&]|\\q?quad|\\[()\[\]]|\\text\{\s*(?:and|or)\s*\}|and\b|or\b)*(?:[A-Za-z](?:_\{?\w\}?)?\s?=\s?)?"
+    r"(?:[\s,;$&+]|\\q?quad|\\[()\[\]]|\\text\{\s*(?:and|or)\s*\}|and\b|or\b)*(?:[A-Za-z](?:_\{?\w\}?)?\s?=\s?)?"
 )
 _MATHEMATICAL = r"(?=[*_`\s]{0,9}(?:[-+−±$€£¥(\[{|\\.\d]|[A-Za-z] ?(?:[=<>^*/+]|[. \t]{0,3}$)))"
 _HASHES = re.compile(rf"^[ \t]{{0,9}}####{_MATHEMATICAL}(.*)$", re.MULTILINE)
 _PHRASE = re.compile(
-    rf"(?i:\banswer)[*_ \t]{{0,4}}(?:is\b|:|=)[*_ \t]{{0,4}}:?|^[ \t]{{0,9}}\*{{0,2}}A:{_MATHEMATICAL}", re.MULTILINE
+    rf"(?i:\banswers?)[*_ \t]{{0,4}}(?:is\b|are\b|:|=|(?:could|might|may|can|should|must|would|will) be\b)[*_ \t]{{0,4}}:?"
+    rf"|(?i:<answer>)|^[ \t]{{0,9}}\*{{0,2}}A:{_MATHEMATICAL}",
+    re.MULTILINE,
 )
 _STARTS_AS_MATHEMATICS = re.compile(_MATHEMATICAL, re.MULTILINE)
 _DISPLAY = re.compile(r"\s*(?:\$\$(.+?)\$\$|\\\[(.+?)\\\])", re.DOTALL)
-_SENTENCE = re.compile(r"\s*((?:[^\n.]|\.(?!\s|$))*)")
-_SPAN = re.compile(r"\$\$([^$]+)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\$([^$\n]+)\$", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.,])[-−]?[$€£¥]?(?:\d[\d,]*\d|\d)?(?:\.\d+)?(?:\s?(?:\\?%|percent\b))?")
+_SENTENCE = re.compile(r"\s*((?:[^\n.<]|\.(?!\s|$)|<(?!/))*)")
+_SPAN = re.compile(r"(?<!\\)\$\$([^$]+)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.)+)\$", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.,])[-−]?[$€£¥]?(?:\d[\d,]*\d|\d)?(?:\.\d+)?(?:/\d+(?![\d/]))?(?:\s?(?:\\?%|percent\b))?")
 _DECIMAL_COMMA = re.compile(r"([^,]*\d),(\d\d?|\d{4,})(?![\d,])")
-_NO_STATEMENT = re.compile(r"\b(?:not|either|or)\b|n't\b")
+_NO_STATEMENT = re.compile(
+    r"\b(?:not|either|or|neither|nor|between|unknown|at (?:least|most)"
+    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\b|n't\b"
+)
+_HEDGE = re.compile(
+    r"(?:(?:\bor\b|\bnot\b|n't\b)(?:\s+[a-z]+){0,2}\s+\S{0,3}|\b(?:either|neither|between)\b[^.\n]{0,40})\Z",
+    re.IGNORECASE,
+)
 _COMMAND = re.compile(r"\\(?:text|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+")
-_WORD = re.compile(r"[^\W\d_]{3,}|(?<!\S)[^\W\d_]{2}(?=\s)")
+_WORD = re.compile(r"[^\W\d_]{3,}|(?<!\S)(?!or\b)[^\W\d_]{2}(?=\s)")
+_JOINT = re.compile(r"(?<=[\d)])\s*(?:and|or)\s*(?=[-\w(\\$])")
+_MAY_BE_PHRASE = re.compile(r"(?i:answer)|A:")
+_CLAUSE = re.compile(r"(?:,|\(|(?<=[\d)}$]))\s*(?:because|since|as|which|where|so|when|after|for)\b", re.IGNORECASE)
+_DECORATION = re.compile(r"[\s$*_`.,:()\[\]\\]+")
+_MAX_BOXES, _MAX_PHRASES, _SENTENCE_CHARACTERS, _HEDGE_CHARACTERS = 50, 20, 5000, 60
 _WHOLE_CHARACTERS, _PROSE_CHARACTERS = 300, 4000
 
 
@@ -53,6 +67,8 @@ class Answer:
 
     text: str
     marker: Marker
+    statements: int = 0
+    """How many different answers were announced in the response, this one included; 0 where it had to be guessed."""
 
     @property
     def explicit(self) -> bool:
@@ -60,34 +76,85 @@ class Answer:
         return self.marker in ("boxed", "hashes", "phrase")
 
 
-def extract_answer(response: str) -> Answer | None:
-    """The final answer of a response, or None where there is none; an empty box is none."""
-    text = _CONTROL_TOKEN.sub("\n", response.rpartition("</think>")[2]).strip()
-    answer = last_marked(text) or _stated_in_words(text) or _unmarked(text)
+def final_text(response: str) -> str:
+    """What follows the thought, without a chat template's control tokens."""
+    if "</think>" in response:
+        response = response.rpartition("</think>")[2]
+    if "<|" in response:
+        response = _CONTROL_TOKEN.sub("\n", response)
+    return response.strip()
+
+
+def extract_answer(response: str, markers: Sequence[Marker] | None = None, comma: bool = True) -> Answer | None:
+    """The final answer of a response, or None where there is none; an empty box is none.
+
+    markers: where it may be found; None for everywhere. comma: whether `2,74` is a decimal, without a marker, too.
+    """
+    text = final_text(response)
+    answer = last_marked(text, markers) or _stated_in_words(text, markers) or _unmarked(text, comma, markers)
     return answer if answer and answer.text else None
 
 
-def last_marked(text: str) -> Answer | None:
-    """The answer at the last explicit marker that mathematics, or an empty box, follows."""
-    found: list[tuple[int, Answer]] = []
-    if boxes := _outermost_boxes(text):
-        found.append((boxes[-1][0], Answer(_join_boxes(text, boxes), "boxed")))
-    if hashes := list(_HASHES.finditer(text)):
-        found.append((hashes[-1].start(), Answer(hashes[-1][1].strip(), "hashes")))
-    if phrases := [match for match in _PHRASE.finditer(text) if _STARTS_AS_MATHEMATICS.match(text, match.end())]:
-        found.append((phrases[-1].start(), Answer(_sentence(text, phrases[-1].end()), "phrase")))
-    return max(found, key=lambda one: one[0])[1] if found else None
+def last_marked(text: str, markers: Sequence[Marker] | None = None, *, is_gold: bool = False) -> Answer | None:
+    """The answer at the last explicit marker that mathematics, or an empty box, follows.
+
+    is_gold: a box that is never closed reaches to the end.
+    """
+    found: list[tuple[int, str, Marker]] = []
+    if "{" in text and _admits(markers, "boxed") and (boxes := _outermost_boxes(text, is_gold)):
+        for start, joined in _box_groups(text, boxes):
+            found.append((start, joined, "boxed"))
+    if "####" in text and _admits(markers, "hashes"):
+        for match in _HASHES.finditer(text):
+            found.append((match.start(), match[1].strip(), "hashes"))
+    if _admits(markers, "phrase") and _MAY_BE_PHRASE.search(text):
+        phrases = [match for match in _PHRASE.finditer(text) if _STARTS_AS_MATHEMATICS.match(text, match.end())]
+        for match in phrases[-_MAX_PHRASES:]:
+            found.append((match.start(), _statement(text, match.end()), "phrase"))
+    if not found:
+        return None
+    _, last, marker = max(found, key=_start)
+    return Answer(last, marker, len({_stripped(each) for _, each, _ in found}) if len(found) > 1 else 1)
 
 
-def _join_boxes(text: str, boxes: list[tuple[int, int]]) -> str:
-    """Content of the last box, after that of the boxes that lead up to it as a list; commas between them."""
-    first = len(boxes) - 1
-    while first and _BETWEEN_BOXES.fullmatch(text, boxes[first - 1][1], boxes[first][0]):
-        first -= 1
-    return ", ".join(text[text.index("{", start) + 1 : end - 1].strip() for start, end in boxes[first:])
+def _admits(markers: Sequence[Marker] | None, marker: Marker) -> bool:
+    return markers is None or marker in markers
 
 
-def _outermost_boxes(text: str) -> list[tuple[int, int]]:
+def _start(found: tuple[int, str, Marker]) -> int:
+    return found[0]
+
+
+def _stripped(text: str) -> str:
+    """Enough to see that two statements are the same one: `\\boxed{5}.` and `$5$`."""
+    boxes = _outermost_boxes(text, False) if "{" in text else []
+    text = text[text.index("{", boxes[-1][0]) + 1 : boxes[-1][1] - 1] if boxes else text
+    return _DECORATION.sub("", text)
+
+
+def _box_groups(text: str, boxes: list[tuple[int, int]]) -> list[tuple[int, str]]:
+    """Start and content of the boxes; of those that stand side by side as a list, one for all, commas between them."""
+    groups: list[tuple[int, list[str]]] = []
+    end = -1
+    for start, stop in boxes:
+        content = text[text.index("{", start) + 1 : stop - 1].strip()
+        if groups and _BETWEEN_BOXES.fullmatch(text, end, start):
+            contents = groups[-1][1] if len(groups[-1][1]) < _MAX_BOXES else []
+            groups[-1] = (start, contents if content in contents[-1:] else [*contents, content])
+        else:
+            groups.append((start, [content]))
+        end = stop
+    return [(start, ", ".join(contents)) for start, contents in groups]
+
+
+def _statement(text: str, start: int) -> str:
+    """The sentence from `start` on, without a clause that explains it."""
+    sentence = _sentence(text, start)
+    clause = _CLAUSE.search(sentence)
+    return sentence[: clause.start()].rstrip(" ,(") if clause else sentence
+
+
+def _outermost_boxes(text: str, is_gold: bool) -> list[tuple[int, int]]:
     """Start and end of each closed box that is in no other closed box, in one pass over the text."""
     closed: list[tuple[int, int]] = []
     open_braces: list[int | None] = []  # where the box starts; None for a plain brace
@@ -102,36 +169,54 @@ def _outermost_boxes(text: str) -> list[tuple[int, int]]:
                 closed.append((start, token.end()))
         elif token[0].endswith("{") and len(token[0]) > 2:
             open_braces.append(token.start())
+    if is_gold and not closed:
+        return [(start, len(text) + 1) for start in open_braces if start is not None][:1]
     return closed
 
 
 def _sentence(text: str, start: int) -> str:
     """The formula on display or else the rest of the sentence from `start` on."""
-    found = _DISPLAY.match(text, start) or _SENTENCE.match(text, start)
-    return (found[found.lastindex or 0] if found else "").strip(" \t\n*_`")
+    end = start + _SENTENCE_CHARACTERS
+    found = _DISPLAY.match(text, start, end) or _SENTENCE.match(text, start, end)
+    return (found[found.lastindex or 0] if found else "").strip(" \t\n*_`").removesuffix("!")
 
 
-def _stated_in_words(text: str) -> Answer | None:
+def _stated_in_words(text: str, markers: Sequence[Marker] | None) -> Answer | None:
+    if not (_admits(markers, "phrase") and _MAY_BE_PHRASE.search(text)):
+        return None
     phrases = list(_PHRASE.finditer(text))
     if not phrases:
         return None
     sentence = _sentence(text, phrases[-1].end())
-    found = None if _NO_STATEMENT.search(sentence) else _last_in_prose(sentence)
-    return Answer(found.text if found else sentence, "phrase")
+    found = None if _NO_STATEMENT.search(sentence) else _last_in_prose(sentence, False, None)
+    return Answer(found.text if found else sentence, "phrase", 1)
 
 
-def _unmarked(text: str) -> Answer | None:
-    if len(text) <= _WHOLE_CHARACTERS and not _WORD.search(_COMMAND.sub(" ", text)):
-        return Answer(_DECIMAL_COMMA.sub(r"\1.\2", text) if _DECIMAL_COMMA.fullmatch(text) else text, "whole")
-    return _last_in_prose(text[-_PROSE_CHARACTERS:])
+def _unmarked(text: str, comma: bool, markers: Sequence[Marker] | None) -> Answer | None:
+    if (
+        _admits(markers, "whole")
+        and len(text) <= _WHOLE_CHARACTERS
+        and not _WORD.search(_JOINT.sub(" ", _COMMAND.sub(" ", text)))
+    ):
+        return Answer(_DECIMAL_COMMA.sub(r"\1.\2", text) if comma and _DECIMAL_COMMA.fullmatch(text) else text, "whole")
+    return _last_in_prose(text[-_PROSE_CHARACTERS:], comma, markers)
 
 
-def _last_in_prose(text: str) -> Answer | None:
-    spans = [match for match in _SPAN.finditer(text) if _is_mathematics(match)]
+def _last_in_prose(text: str, comma: bool, markers: Sequence[Marker] | None) -> Answer | None:
+    spans = [match for match in _SPAN.finditer(text) if _is_mathematics(match)] if _admits(markers, "span") else []
     numbers = [match for match in _NUMBER.finditer(text) if any(map(str.isdigit, match[0]))]
+    if not _admits(markers, "number"):
+        numbers = []
     if spans and (not numbers or spans[-1].end() >= numbers[-1].end()):
         return Answer(spans[-1][spans[-1].lastindex or 0].strip(), "span")
-    return Answer(_DECIMAL_COMMA.sub(r"\1.\2", numbers[-1][0].strip()), "number") if numbers else None
+    if not numbers:
+        return None
+    number = numbers[-1][0].strip()
+    before = text[max(0, numbers[-1].start() - _HEDGE_CHARACTERS) : numbers[-1].start()]
+    if hedge := _HEDGE.search(before + " "):  # a hedge as a whole is no number
+        start = max(before.rfind(". "), before.rfind("\n")) + 1
+        return Answer(f"{before[min(start, hedge.start()) :]}{number}".strip(), "number")
+    return Answer(_DECIMAL_COMMA.sub(r"\1.\2", number) if comma else number, "number")
 
 
 def _is_mathematics(span: re.Match[str]) -> bool:

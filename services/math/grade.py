@@ -1,47 +1,42 @@
 """Decides whether an answer equals the gold answer, by the cheapest way that can tell.
 
-In this order: the same text; words against words; two exact quantities in rational arithmetic; Math-Verify. What would
-be too large to evaluate is refused before anything is evaluated.
+In this order: two plain numbers; the same text; words against words; values read and compared exactly. What is left is
+for Math-Verify, which `services.math.scorer` asks. Too large a text is refused before anything in it is evaluated.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
-from services.math import symbolic
-from services.math.arithmetic import TooLargeError
+from services.math.checks import MathChecks
+from services.math.compare import compare
+from services.math.errors import ForeignError, UnreadableError
+from services.math.expression import Expression, UndefinedError, number
 from services.math.extract import last_marked
-from services.math.notation import normalise
-from services.math.quantity import Quantity, read_quantity, trailing_unit
+from services.math.notation import normalise, renamed
+from services.math.polynomial import TooLargeError
+from services.math.reader import read
+from services.math.tokens import MAX_CHARACTERS
+from services.math.values import Quantity, Value
+from services.math.words import choice, has_words, plain, same_text, words
 
-Label = Literal["correct", "wrong", "no_answer", "too_large", "unreadable"]
+Label = Literal["correct", "wrong", "no_answer", "too_large", "unreadable", "timeout"]
 Method = Literal["none", "text", "exact", "math-verify"]
 
-_QUOTED = re.compile(r"\\text ?\{([^{}]*)\}")
-_WORDS = re.compile(r"[^\W\d_]{4,}|[^\W\d_]{2,}(?:[ '-]+[^\W\d_]+)+")
-_CHOICE_GOLD = re.compile(r"\(?[A-D]\)|[A-D]")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?")
+_PLAIN = re.compile(r"\$? ?(-?)(\d{1,14}|\d{1,3}(?:,\d{3}){1,4})(\.\d{1,12})? ?\$?\.?")
 
 
 class BadGoldError(ValueError):
     """The gold answer cannot be compared with anything; says why, without quoting it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Choices that graders differ in.
-
-    percent: "either" lets a percent sign that only one side has mean a unit or a factor 1/100 (50% is 50 and is 0.5);
-        with "ratio" it is the factor, always.
-    relative_tolerance: how far a number may be off, as a share of the gold number.
-    """
-
-    percent: Literal["either", "ratio"] = "either"
-    relative_tolerance: float = 0.0
+_COUNT = re.compile(r"\\(?:sum|prod) ?_ ?\{[^{}]*\} ?\^ ?\{? ?([a-zA-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,105 +44,157 @@ class Gold:
     """A gold answer, read."""
 
     text: str
-    words: str
-    """In lower case where the answer is words and not mathematics, else ''."""
-    quantity: Quantity | None
-    parsed: Sequence[Any]
-    """What Math-Verify makes of it where it is neither words nor a quantity."""
+    number: int | Fraction | None = None
+    words: str = ""
+    value: Value | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether only Math-Verify can say what it means, if anything."""
+        return self.value is None and not self.words
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """`label` says what became of the answer, `method` what decided."""
+    """`label` says what became of the answer, `method` what decided, `reason` why it is wrong."""
 
     label: Label
     method: Method
+    reason: str = ""
 
 
-@lru_cache(maxsize=4096)
-def read_gold(gold: str) -> Gold:
-    """Reads a gold answer, or the last one in a gold solution. Raises BadGoldError."""
-    marked = last_marked(gold)
-    text = normalise(marked.text if marked else gold)
+_CORRECT = Grade("correct", "exact")
+_WRONG = Grade("wrong", "exact", "value")
+
+
+_FRACTION = re.compile(r"\$?(-?)(?:\\[dt]?frac\{(-?\d{1,14})\}\{(\d{1,14})\}|(\d{1,14})/(\d{1,14}))\$?")
+
+
+def plain_number(text: str) -> int | Fraction | None:
+    """The number that the text is, where it is digits and little else; a fast path around the reader."""
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        return _plain_fraction(text) if "/" in text or "frac" in text else None
+    sign, whole, decimals = match.groups()
+    if "," in whole:
+        whole = whole.replace(",", "")
+    if decimals and decimals.strip(".0"):
+        return Fraction(int(sign + whole + decimals[1:]), 10 ** (len(decimals) - 1))
+    return int(sign + whole)
+
+
+def _plain_fraction(text: str) -> int | Fraction | None:
+    match = _FRACTION.fullmatch(text)
+    if match is None:
+        return None
+    sign, top, bottom, plain_top, plain_bottom = match.groups()
+    divisor = int(bottom or plain_bottom)
+    value = Fraction(int(top or plain_top), divisor) if divisor else None
+    return -value if value is not None and sign else value
+
+
+@lru_cache(maxsize=8192)
+def read_gold(gold: str, comma: bool = False) -> Gold:
+    """Reads a gold answer, or the last one in a gold solution. Raises BadGoldError.
+
+    comma: whether a comma between digits is a decimal one.
+    """
+    known = None if comma else plain_number(gold)
+    if known is not None:
+        return Gold(gold, known, value=Quantity(number(known)))
+    marked = last_marked(gold, is_gold=True)
+    text = normalise(marked.text if marked else gold, comma)
     if not text:
         raise BadGoldError("is empty")
+    known = plain_number(text)
+    if known is not None:
+        return Gold(text, known, value=Quantity(number(known)))
+    value = None
     try:
-        quantity = read_quantity(text)
+        value = read(text)
     except TooLargeError:
         raise BadGoldError("is too large to evaluate") from None
-    words = _words(text)
-    if quantity is not None or words:
-        return Gold(text, words, quantity, ())
-    parsed = symbolic.parse(text) if text.count("{") == text.count("}") else ()
-    if not parsed:
-        raise BadGoldError("cannot be read as a number, an expression or words")
-    return Gold(text, "", None, parsed)
+    except UndefinedError:
+        raise BadGoldError("has no value: it divides by zero, or the like") from None
+    except UnreadableError:
+        if not (words(text) or (has_words(text) and _is_closed(text))):
+            raise BadGoldError("cannot be read as a number, an expression or words") from None
+        return Gold(text, words=words(text) or plain(text))
+    except ForeignError:
+        if not _is_closed(text):
+            raise BadGoldError("has braces that do not match") from None
+    return Gold(text, words=words(text), value=value)
 
 
-def grade(gold: Gold, answer: str, policy: Policy) -> Grade:
-    """Compares an answer, as it was written, with the gold answer."""
-    text = normalise(answer)
+def _is_closed(text: str) -> bool:
+    return text.count("{") == text.count("}")
+
+
+def grade(gold: Gold, answer: str, policy: MathChecks, comma: bool = False) -> Grade | None:
+    """Compares an answer, as it was written, with the gold answer; None where Math-Verify has to."""
+    if gold.number is not None and not comma and policy.fractions == "any":
+        known = plain_number(answer)
+        if known is not None:
+            if known == gold.number:
+                return _CORRECT
+            if not policy.relative_tolerance and policy.decimals is None:
+                return _WRONG
+    if len(answer) > MAX_CHARACTERS:
+        return Grade("too_large", "none", "length")
+    text, wanted = normalise(answer, comma), gold.text
     if not text:
         return Grade("no_answer", "none")
+    if policy.names == "any":
+        text, wanted = renamed(text), renamed(wanted)
     try:
-        quantity = read_quantity(text)
+        value, problem = read(text), ""
     except TooLargeError:
-        return Grade("too_large", "none")
-    if "".join(text.split()) == "".join(gold.text.split()):
+        return Grade("too_large", "none", "size")
+    except UndefinedError:
+        value, problem = None, "undefined"
+    except UnreadableError:
+        value, problem = None, "unreadable"
+    except ForeignError:
+        value, problem = None, "foreign"
+    if policy.fractions == "any" and same_text(text, wanted):
         return Grade("correct", "text")
-    if gold.words or _words(text):
-        return _decided(_plain(text) == _plain(gold.text) or _choice(text) == (gold.words or None), "text")
-    if gold.quantity is not None and quantity is not None:
-        return _decided(_same_quantity(gold.quantity, quantity, policy), "exact")
-    return _compare_symbols(gold, text, policy)
+    if gold.words or (value is None and words(text)):
+        return _compare_words(text, gold)
+    if problem in ("undefined", "unreadable"):
+        return Grade("unreadable", "exact", problem)
+    wanted_value = gold.value if policy.names == "same" else _read_again(wanted)
+    if value is None or wanted_value is None:
+        return None
+    try:
+        same, reason = compare(wanted_value, value, policy)
+    except (TooLargeError, UndefinedError, RecursionError):
+        return Grade("too_large", "none", "size")
+    if same is None:
+        return _differing_instance(wanted, text, policy)
+    return _CORRECT if same else Grade("wrong", "exact", reason)
 
 
-def _compare_symbols(gold: Gold, text: str, policy: Policy) -> Grade:
-    gold_unit, unit = trailing_unit(gold.text), trailing_unit(text)
-    if gold_unit and unit and gold_unit != unit:
-        return Grade("wrong", "text")
-    parsed = symbolic.parse(text)
-    if not parsed:
-        return Grade("unreadable", "math-verify")
-    gold_parsed = gold.parsed or symbolic.parse(gold.text)
-    return _decided(symbolic.equal(gold_parsed, parsed, policy.relative_tolerance), "math-verify")
+def _differing_instance(gold: str, answer: str, policy: MathChecks) -> Grade | None:
+    """Two sums up to n that are proven to differ for a small n differ; else nothing is known."""
+    counts = set(_COUNT.findall(gold)) & set(_COUNT.findall(answer))
+    for letter in sorted(counts)[:1]:
+        for count in (4, 7):
+            one, other = (_read_again(text, {letter: number(count)}) for text in (gold, answer))
+            if one is None or other is None:
+                return None
+            with suppress(TooLargeError, UndefinedError):
+                if compare(one, other, policy).same is False:
+                    return _WRONG
+    return None
 
 
-def _decided(correct: bool, method: Method) -> Grade:
-    return Grade("correct" if correct else "wrong", method)
+def _read_again(text: str, letters: Mapping[str, Expression] | None = None) -> Value | None:
+    try:
+        return read(text, letters)
+    except (TooLargeError, UnreadableError, ForeignError, UndefinedError):
+        return None
 
 
-def _plain(text: str) -> str:
-    """The text in lower case, without what quotes and encloses it."""
-    return " ".join(_QUOTED.sub(r" \1 ", text).split()).strip("() .").lower()
-
-
-def _words(text: str) -> str:
-    """The plain text where it is words: quoted as text, four letters or more, or a choice's letter; else ''."""
-    plain = _plain(text)
-    quoted = _QUOTED.fullmatch(text) is not None and not any(map(str.isdigit, plain))
-    return plain if quoted or _WORDS.fullmatch(plain) or _CHOICE_GOLD.fullmatch(text) else ""
-
-
-def _choice(text: str) -> str:
-    """The letter of an answer such as `(B) Paris`, `B. Paris` or `B`, in lower case."""
-    choice = _CHOICE.fullmatch(_QUOTED.sub(r"\1", text).strip())
-    return choice[1].lower() if choice else ""
-
-
-def _same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
-    if gold.name and answer.name and gold.name != answer.name:
-        return False
-    if gold.unit and answer.unit and gold.unit != answer.unit:
-        return False
-    if gold.base != answer.base and gold.base != 10 and answer.base != 10:
-        return False
-    candidates = {answer.value}
-    wanted = {gold.value}
-    if policy.percent == "ratio":
-        wanted = {gold.value / 100 if gold.percent else gold.value}
-        candidates = {answer.value / 100 if answer.percent else answer.value}
-    elif gold.percent != answer.percent:
-        wanted |= {gold.value / 100} if gold.percent else set()
-        candidates |= {answer.value / 100} if answer.percent else set()
-    return any(abs(one - other) <= policy.relative_tolerance * abs(one) for one in wanted for other in candidates)
+def _compare_words(text: str, gold: Gold) -> Grade:
+    same = plain(text) == plain(gold.text) or (bool(gold.words) and choice(text) == gold.words)
+    return Grade("correct", "text") if same else Grade("wrong", "text", "words")

@@ -37,6 +37,29 @@ _COMMANDS = {
     r"\ge": r"\geq",
     r"\neq": r"\ne",
     r"\dots": r"\ldots",
+    r"\geqslant": r"\geq",
+    r"\leqslant": r"\leq",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\bigg": "",
+    r"\Bigg": "",
+    r"\bigl": "",
+    r"\bigr": "",
+    r"\mid": "|",
+    r"\lvert": "|",
+    r"\rvert": "|",
+    r"\vert": "|",
+    r"\colon": ":",
+    r"\textstyle": "",
+    r"\limits": "",
+    r"\thinspace": " ",
+    r"\hline": " ",
+    r"\smallsetminus": r"\setminus",
+    r"\backslash": r"\setminus",
+    r"\vee": r"\lor",
+    r"\texttt": r"\text",
+    r"\textsf": r"\text",
+    r"\textsc": r"\text",
     r"\lbrace": r"\{",
     r"\rbrace": r"\}",
 }
@@ -57,8 +80,7 @@ _CHARACTERS = str.maketrans(
         "∪": r"\cup ",
         "±": r"\pm ",
         "°": r"^\circ ",
-        "²": "^2",
-        "³": "^3",
+        **{superscript: f"^{digit}" for digit, superscript in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
         "½": r"\frac{1}{2}",
         "¼": r"\frac{1}{4}",
         "¾": r"\frac{3}{4}",
@@ -66,25 +88,84 @@ _CHARACTERS = str.maketrans(
         "\u202f": " ",
         "$": " ",
         "`": " ",
+        "~": " ",
         '"': " ",
     }
 )
-_BRACED_COMMA = re.compile(r"(?<!\\)\{,\}")
-_GROUPED_DIGITS = re.compile(r"(?<=\d),\\! *(?=\d{3}(?!\d))")
+_BRACED_COMMA = re.compile(r"(?<!\\) ?\{ ?, ?\} ?")
+_GROUPED_DIGITS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,?\\[,!;:] *|\\ |[\u202f\u2009\u00a0~]|\{,\})\d{3})+(?!\d)")
+_ESCAPED_PRICE = re.compile(r"\\\$\s*(?=[\d.])")
+_BRACKETED_NUMERAL = re.compile(r"\((\d{1,300})\)_")
+_BASE_IN_WORDS = re.compile(
+    r"(?<!\w)([0-9A-F]{1,300})\s*\(?(?:\\text\s*\{)?\s*\(?(?:in )?base[ -]?(\d{1,2})\)?\s*\}?\)?"
+)
+_REPEATING = re.compile(r"(?<![\d.])(\d{0,40})\.(\d{0,40})\\(?:overline|bar|dot) ?\{(\d{1,40})\}(?!\d)")
+_CHOOSE = re.compile(r"\{ ?(\w{1,40}) ?\\choose ?(\w{1,40}) ?\}")
+_ORDINAL = re.compile(r"(?<=\d) ?\^? ?\{? ?\\text ?\{ ?(?:st|nd|rd|th) ?\} ?\}?")
+_GROUP = re.compile(r"\D+")
+_RUN_ON = re.compile(r"\\q?quad(?=[A-Za-z])")
+_DOUBLED = re.compile(r"\\\\(?=(?:frac|dfrac|tfrac|sqrt|left|right|text|pi|boxed|cdot|times|infty|cup|pm)(?![a-z]))")
+_DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(?=\d+(?![\d,]))")
 _ROMAN = re.compile(r"\\(?:mathrm|mathbf|mathit|bf|rm) ?\{ ?([A-Za-z]) ?\}|\\(?:mathrm|mathbf|mathit)(?= ?\{)")
-_CONJUNCTION = re.compile(r"(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))")
+_CONJUNCTION = re.compile(
+    r"(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(and|or)\s*\}|(?<![A-Za-z\\])(and|or)(?![A-Za-z])|(?<=\d|\))(or)(?=[A-Za-z(]))",
+    re.IGNORECASE,
+)
 _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(?<!\\)(?:\*\*+|__+)")
 _BLANKS = re.compile(r"\s+")
 
 
-def normalise(answer: str) -> str:
-    """The answer in the one notation that the rest of this package reads; '' where nothing is left."""
-    text = _ROMAN.sub(lambda match: match[1] or r"\text", _GROUPED_DIGITS.sub(",", answer))
-    text = _COMMAND.sub(_canonical_command, text.translate(_CHARACTERS))
-    text = _CONJUNCTION.sub(" , ", _BRACED_COMMA.sub(",", text))
-    text = _trimmed(_INFINITY.sub(r"\\infty ", text))
+_GROUPED = re.compile(r"\{ ?([^{},;]*|\\text ?\{[^{}]*\}) ?\}")
+_ANNOUNCEMENT = re.compile(
+    r"\\text ?\{ ?(?:so |thus |therefore,? )?(?:the )?(?:final |correct )?(?:answer|result|total|value|solution)s?"
+    r"(?: is| are)?[ :=]*\} ?[:=]? ?(?=\S)",
+    re.IGNORECASE,
+)
+
+
+def normalise(answer: str, comma: bool = False) -> str:
+    """The answer in the one notation that the rest of this package reads; '' where nothing is left.
+
+    comma: whether a comma between digits is a decimal one.
+    """
+    text = _DECIMAL_COMMA.sub(r"\1.", answer) if comma else answer
+    if "\\" in text or not text.isascii():
+        text = _GROUPED_DIGITS.sub(lambda match: _GROUP.sub("", match[0]), text)
+        text = _RUN_ON.sub(" ", text)
+        text = _ROMAN.sub(lambda match: match[1] or r"\text", text)
+        text = _REPEATING.sub(_repeating_fraction, _CHOOSE.sub(r"\\binom{\1}{\2}", _ORDINAL.sub("", text)))
+        text = _ESCAPED_PRICE.sub("¤", text)
+    if "base" in text or ")_" in text:
+        text = _BASE_IN_WORDS.sub(r"\1_{\2}", _BRACKETED_NUMERAL.sub(r"\1_", text))
+    text = _COMMAND.sub(_canonical_command, _DOUBLED.sub(r"\\", text.translate(_CHARACTERS)))
+    if "," in text:
+        text = _BRACED_COMMA.sub(",", text)
+    if text[:1] == "{" and (group := _GROUPED.fullmatch(text.strip())):
+        text = group[1]
+    text = _trimmed(_INFINITY.sub(r"\\infty ", _CONJUNCTION.sub(_joint, text)))
+    if text.startswith(r"\text"):
+        text = _ANNOUNCEMENT.sub("", text, count=1)
     return _trimmed(_EMPHASIS.sub(" ", text)) if text.startswith("**") or text.endswith("**") else text
+
+
+def _repeating_fraction(match: re.Match[str]) -> str:
+    whole, fixed, repeated = match.groups()
+    top = int(whole + fixed + repeated) - int((whole + fixed) or "0")
+    return rf"\frac{{{top}}}{{{'9' * len(repeated) + '0' * len(fixed)}}}"
+
+
+def _joint(match: re.Match[str]) -> str:
+    return r" \lor " if (match[1] or match[2] or match[3]).lower() == "or" else " , "
+
+
+def renamed(text: str) -> str:
+    """The normalised text with its letters called v_1, v_2 ... in the order in which they come."""
+    names: dict[str, str] = {}
+    return _LETTER.sub(lambda match: names.setdefault(match[0], f"v_{{{len(names) + 1}}}"), text)
+
+
+_LETTER = re.compile(r"(?<![A-Za-z\\])[a-zA-Z](?![A-Za-z(])")
 
 
 def _trimmed(text: str) -> str:

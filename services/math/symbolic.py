@@ -1,8 +1,7 @@
-"""The slow path: Math-Verify and sympy decide what exact arithmetic cannot (symbols, sets, intervals, matrices).
+"""The slow path: Math-Verify and sympy decide what exact arithmetic cannot (integrals, limits, systems of equations).
 
-Nothing here limits time: Math-Verify's own limit is SIGALRM, which works in a main thread only. It runs in a worker
-process that the server kills, and only on text whose size `services.math.exact` has checked. Math-Verify's LaTeX reader
-is used alone; the one for plain text hands its input to Python's `eval`.
+Nothing here limits time or memory: it runs in processes of `services.math.nursery` only, which are killed. Math-Verify's
+LaTeX reader is used alone; the one for plain text hands its input to Python's `eval`.
 """
 
 from __future__ import annotations
@@ -15,8 +14,17 @@ from typing import Any
 PRECISION_DIGITS = 30
 ROUNDING_DIGITS = 12
 """Decimals that floats inside sets, tuples and matrices are rounded to, where Math-Verify compares them."""
-MIN_RELATIVE_TOLERANCE = 1e-12
-"""Numbers that sympy can only approximate count as equal within this: 3.14159265358979 is pi."""
+MIN_RELATIVE_TOLERANCE = 1e-14
+"""Numbers that sympy can only approximate count as equal within this."""
+
+_WARM_UP = (
+    ("x + 1", r"\frac{2x + 2}{2}"),
+    (r"\{1, \sqrt{2}\}", r"\{\sqrt{2}, 1\}"),
+    (r"\int_0^1 x dx", r"\frac{1}{2}"),
+    (r"\begin{pmatrix}1 & 2\end{pmatrix}", r"\begin{pmatrix}1 & \frac{4}{2}\end{pmatrix}"),
+    ("x < 1", "1 > x"),
+    (r"\sin(2x)", r"2\sin(x)\cos(x)"),
+)
 
 
 def parse(text: str) -> Sequence[Any]:
@@ -28,6 +36,9 @@ def parse(text: str) -> Sequence[Any]:
 
 def equal(gold: Sequence[Any], answer: Sequence[Any], relative_tolerance: float) -> bool:
     """Whether an answer is the gold one. Both as `parse` returns them; not symmetric: gold sets the form."""
+    from sympy.core import random
+
+    random.seed(0)  # sympy tries random points; the same pair gets the same ones
     tolerance = max(relative_tolerance, MIN_RELATIVE_TOLERANCE)
     for one in gold:
         for other in answer:
@@ -35,6 +46,13 @@ def equal(gold: Sequence[Any], answer: Sequence[Any], relative_tolerance: float)
             if close or (close is None and _verified(one, other)):
                 return True
     return False
+
+
+def warm_up() -> None:
+    """Imports everything and fills sympy's caches. Raises RuntimeError where Math-Verify does not work."""
+    for gold, answer in _WARM_UP:
+        if not equal(parse(gold), parse(answer), 0.0):
+            raise RuntimeError(f"Math-Verify does not take {answer} for {gold}; its installation is broken")
 
 
 def _close(gold: Any, answer: Any, tolerance: float) -> bool | None:

@@ -31,7 +31,8 @@ def test_a_missing_a_wrong_and_an_unknown_key_are_named_without_their_values():
     (wrong,) = problems(("math", {"gold": "4", "words": "secret"}))
     assert wrong == "prompt 'p0': 'words' cannot judge it: checks.words: Input should be a valid list"
     unknown, missing = problems(("math", {"golld": "4"}))
-    assert unknown.startswith("prompt 'p0': checks: unknown name 'golld'; did you mean 'gold'? known: gold, ")
+    assert unknown.startswith("prompt 'p0': checks: unknown name 'golld'; did you mean 'gold'? known: ")
+    assert ", gold, " in unknown
     assert missing.startswith("prompt 'p0': 'math' cannot judge it: ")
 
 
