@@ -11,7 +11,7 @@ VLLM_VENV ?= .venv-vllm
 run: $(VENV)/.run
 	$(BIN)/python -m examples.quickstart
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.peers
 	$(BIN)/python -m pytest
 
 test-vllm: $(VENV)/.test $(VLLM_VENV)/.vllm
@@ -41,6 +41,13 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	touch $@ $(VENV)/.run
+
+# The other trainers that tests/services/adapters calls: beside the project's packages and never among them.
+$(VENV)/.peers: $(VENV)/.test tests/peers.txt
+	rm -rf $(VENV)/peers
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/peers/site-packages -r tests/peers.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/peers/rubric/site-packages verifiers==0.3.1
+	touch $@
 
 $(VLLM_VENV)/.vllm: requirements-vllm.txt
 	@echo "setting up $(VLLM_VENV): some minutes and 3 GB, the first time only"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure, report
+from benchmarks.scorers_adapters import adapters
 from benchmarks.scorers_coherence import coherence
 from benchmarks.scorers_faults import faults
 from benchmarks.scorers_judge import judge_figures
@@ -56,6 +57,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "safety": _safety,
     "coherence": _coherence,
     "judge": lambda _given: asyncio.run(judge_figures()),
+    "adapters": lambda _given: list(adapters()),
     "load": lambda _given: load(),
     "faults": lambda _given: faults(),
 }

@@ -100,9 +100,13 @@ class AsyncScoring:
     ) -> dict[str, Outcome]:
         """One scorer's outcomes, asked once."""
         try:
-            items = with_known_checks(items, (await self.describe(scorer)).check_keys)
+            async with asyncio.timeout(deadline - time.monotonic()):
+                items = with_known_checks(items, (await self.describe(scorer)).check_keys)
         except ServiceUnavailableError as error:
             return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
+        except TimeoutError:
+            late = ItemError(ErrorReason.DEADLINE, f"the {scorer} service did not say in time what it measures")
+            return {item.id: late for item in items}
         asked = originals(items)
         outcomes = await self._clients[scorer].score(list(asked.values()), deadline - time.monotonic(), options=options)
         return {item.id: outcomes[asked[content(item)].id] for item in items}

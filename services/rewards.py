@@ -104,12 +104,16 @@ class Rewards:
         """Closes all channels."""
         self._scoring.close()
 
-    def score(self, askings: Sequence[Asking], timeout_seconds: float) -> dict[str, Reward]:
-        """A reward for each item, by id; ids are unique. Raises ValueError for a domain that nobody scores, and what
-        `Scoring.score` raises."""
-        scored = self._scoring.score(self.plan.by_scorer(askings), timeout_seconds, self.plan.options)
+    def score(self, askings: Sequence[Asking], timeout_seconds: float, plan: Plan | None = None) -> dict[str, Reward]:
+        """A reward for each item, by id; ids are unique.
+
+        plan: another one for this call, of the same scorers.
+        Raises ValueError for a domain that nobody scores, and what `Scoring.score` raises.
+        """
+        plan = plan or self.plan
+        scored = self._scoring.score(plan.by_scorer(askings), timeout_seconds, plan.options)
         descriptions = self._scoring.descriptions
-        return {one.item.id: self.plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}
+        return {one.item.id: plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}
 
 
 class AsyncRewards:
@@ -129,8 +133,11 @@ class AsyncRewards:
         """Closes all channels."""
         await self._scoring.close()
 
-    async def score(self, askings: Sequence[Asking], timeout_seconds: float) -> dict[str, Reward]:
+    async def score(
+        self, askings: Sequence[Asking], timeout_seconds: float, plan: Plan | None = None
+    ) -> dict[str, Reward]:
         """As `Rewards.score`."""
-        scored = await self._scoring.score(self.plan.by_scorer(askings), timeout_seconds, self.plan.options)
+        plan = plan or self.plan
+        scored = await self._scoring.score(plan.by_scorer(askings), timeout_seconds, plan.options)
         descriptions = self._scoring.descriptions
-        return {one.item.id: self.plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}
+        return {one.item.id: plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}

@@ -43,7 +43,7 @@ def test_sandbox_needs_only_the_standard_library():
 
 
 @pytest.mark.parametrize(
-    "module", ["services.client.scoring", "services.client.rollout", "services.stack", "trainer.config", "trainer.cli"]
+    "module", ["services.client.scoring", "services.client.rollout", "services.stack", "services.adapters.trl", "trainer.config", "trainer.cli"]
 )
 def test_light_modules_do_not_load_torch(module):
     script = f"import sys, {module}; heavy = {{'torch', 'transformers', 'deepspeed', 'sympy'}} & set(sys.modules); assert not heavy, heavy"

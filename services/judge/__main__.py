@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from services.judge import endpoint_metrics, judge_metrics
 from services.judge.settings import Settings
-from services.server.options import ServiceParser, positive, seconds, yes_or_no
+from services.server.options import ServiceParser, json_object, positive, seconds, yes_or_no
 from services.server.scorer_service import serve_scorer
 
 DECLARED = (endpoint_metrics, judge_metrics)
@@ -80,17 +79,6 @@ def amount(text: str) -> float:
 def names(text: str) -> list[str]:
     """Names with commas between; none in an empty text."""
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"a JSON {type(value).__name__}; it must be an object")
-    return value
 
 
 if __name__ == "__main__":

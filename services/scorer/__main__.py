@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-from typing import Any
-
-from services.server.options import ServiceParser
+from services.server.options import ServiceParser, json_object
 from services.server.scorer_service import serve_scorer
 
 
@@ -14,17 +10,7 @@ def add_options(parser: ServiceParser) -> None:
     """The flags that name the scorer."""
     about = "import path package.module:Class; the working directory is searched too"
     parser.add_option("--scorer", required=True, help=about)
-    parser.add_option("--scorer-kwargs", type=_json_object, default="{}", help="the scorer's arguments, a JSON object")
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"a JSON {type(value).__name__}; it must be an object of keyword arguments")
-    return value
+    parser.add_option("--scorer-kwargs", type=json_object, default="{}", help="the scorer's arguments, a JSON object")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from services.queue.train import TrainingWorker
 from trainer.cli import app
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
+OPTIONAL = ("scorer", "http")
+"""What the base does not run: a scorer of the user's own, and the server for those who do not speak gRPC."""
+MODULES = sorted({path.parent.name for path in (ROOT / "services").glob("*/__main__.py")} - set(OPTIONAL))
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}
 """Without variables that would stand in for flags."""
 TO_END_SECONDS = 10.0
@@ -42,7 +44,7 @@ def help_of(arguments: list[str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("service", [name for name in MODULES if name != "scorer"])
+@pytest.mark.parametrize("service", MODULES)
 def test_every_service_of_the_code_has_a_deployment_of_its_name(base, service):
     deployments = [document for document in base if document.kind == "Deployment"]
     [server] = [d for d in deployments if d.main["command"] == ["python", "-m", f"services.{service}"]]
@@ -118,7 +120,7 @@ def test_addresses_name_services_and_their_ports(document):
 
 def test_every_service_has_an_address(base):
     [addresses] = [document.body["data"] for document in base if document.kind == "ConfigMap"]
-    assert set(addresses) == {f"ASSAY_{name.upper()}_ADDRESS" for name in MODULES if name != "scorer"}
+    assert set(addresses) == {f"ASSAY_{name.upper()}_ADDRESS" for name in MODULES}
 
 
 def test_redis_address_is_one(pod):

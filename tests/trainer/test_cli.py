@@ -38,7 +38,7 @@ def lines(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("command", ["up", "run", "check", "submit", "status", "watch", "logs", "cancel", "score"])
+@pytest.mark.parametrize("command", ["up", "run", "check", "serve", "submit", "status", "watch", "logs", "cancel", "score"])
 def test_every_command_is_in_the_overview_and_explains_itself(command):
     overview, help_text = assay("--help"), assay(command, "--help")
     assert command in overview.stdout

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from services.http.command import serve
 from services.sandbox.command import execute
 from trainer.cli.calibrate import calibrate
 from trainer.cli.tasks import tasks
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("exec")(execute)
+app.command("serve")(serve)
 app.add_typer(tasks, name="tasks")
 app.add_typer(calibrate, name="calibrate")
 
