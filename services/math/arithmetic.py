@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from services.math import expression as ex
+from services.math import polynomial as poly
 from services.math.errors import ForeignError, UnreadableError
 from services.math.expression import Expression
 from services.math.values import Matrix, Named, Operation, Quantity, Sequence, Value
@@ -15,8 +16,9 @@ def added(left: Value, right: Value, sign: int) -> Value:
     if isinstance(left, Quantity) and isinstance(right, Quantity):
         if left.unit != right.unit and left.unit and right.unit:
             raise ForeignError
-        total = ex.add(left.value, right.value, sign)
-        return Quantity(total, left.unit or right.unit, left.percent and right.percent)
+        shares = left.percent and right.percent
+        one, other = (left.value, right.value) if shares else (_amount(left), _amount(right))
+        return Quantity(ex.add(one, other, sign), left.unit or right.unit, shares)
     if isinstance(left, Matrix) and isinstance(right, Matrix):
         if [len(row) for row in left.rows] != [len(row) for row in right.rows]:
             raise UnreadableError
@@ -46,6 +48,20 @@ def multiplied(left: Value, right: Value) -> Value:
     if isinstance(left, Quantity) and isinstance(right, Sequence) and right.opening == "(":
         return Sequence("(", tuple(multiplied(left, each) for each in right.items), right.closing)
     raise ForeignError
+
+
+def crossed_vectors(left: Value, right: Value) -> Value | None:
+    r"""The cross product of two vectors, which does not commute; None where one is none: `\vec{a} \times \vec{b}`."""
+    if not (isinstance(left, Quantity) and isinstance(right, Quantity)):
+        return None
+    sides = left.value, right.value
+    if not all(any(atom.startswith(_VECTORS) for atom in poly.atoms(each.top)) for each in sides):
+        return None
+    text = f"cross({left.value.text},{right.value.text})"
+    return Quantity(ex.of(poly.Atom.make(text, "call", "cross", *sides)))
+
+
+_VECTORS = (r"\vec", r"\overrightarrow", r"\hat")
 
 
 def _amount(quantity: Quantity) -> Expression:

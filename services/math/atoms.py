@@ -94,7 +94,8 @@ class AtomReader(CallReader):
 
     def _number(self, text: str) -> Quantity:
         value = read_number(text)
-        if self.ahead.text == r"\frac" or (self.ahead.kind == "number" and self.peek(1).text == "/"):
+        mixes, self.mixes = self.mixes, True
+        if mixes and (self.ahead.text == r"\frac" or (self.ahead.kind == "number" and self.peek(1).text == "/")):
             return self._mixed(value)
         digits = text.replace(",", "").replace(".", "").lstrip("0")
         if "." in text and len(digits) >= MIN_PRINTED_DIGITS and digits.isdigit():
@@ -202,7 +203,7 @@ class AtomReader(CallReader):
         if not text or len(text) > 40 or not (text[0].isdigit() or text[0] in "-.$(" or len(text) == 1):
             raise UnreadableError
         inner = Reader(tokenise(text))
-        value = inner.sum_()
+        value = inner.item()
         if inner.ahead.kind != "end":
             raise UnreadableError
         return value
@@ -225,7 +226,12 @@ class AtomReader(CallReader):
         return Quantity(ex.symbol(f"{base}_{{{index}}}"))
 
     def primed(self, value: Value, start: int) -> Value:
-        self.take()
+        mark = self.take().text
+        if self.tokens[start].kind == "number" and isinstance(value, Quantity) and not value.unit:
+            if self.ahead.text == mark:
+                self.take()
+                mark = "''"
+            return Quantity(value.value, ("'" if mark == r"\prime" else mark,), step=value.step)
         name = "".join(token.text for token in self.tokens[start : self.place])
         if self.ahead.text == "(":
             arguments = self.arguments()
@@ -263,9 +269,14 @@ class AtomReader(CallReader):
         if text == r"\|" or text in (r"\lvert", r"\vert"):
             return self.between_bars({r"\lvert": r"\rvert"}.get(text, text))
         if text in (r"\overline", r"\overrightarrow", r"\vec", r"\bar", r"\hat", r"\angle", r"\triangle", r"\mathcal"):
+            start = self.place
             name = self.argument_text()
             if any(map(str.isdecimal, name.replace("^1", ""))) and text in (r"\overline", r"\bar"):
-                raise ForeignError  # a conjugate
+                self.place = start
+                conjugate = ex.conjugate(self.quantity().value)
+                if conjugate is None:
+                    raise ForeignError
+                return Quantity(conjugate)
             return Quantity(ex.symbol(f"{text}{{{name}}}"))
         if text in GREEK:
             return self._bound_or_symbol(text)
@@ -291,6 +302,10 @@ class AtomReader(CallReader):
         return Named(name)
 
     def _fraction_command(self) -> Value:
+        parts = [token.text for token in self.tokens[self.place : self.place + 6]]
+        if _DERIVATIVE.fullmatch("".join(parts)):
+            self.place += 6
+            return Quantity(ex.symbol("".join(parts)))
         top, bottom = self.argument(), self.argument()
         if isinstance(top, Quantity) and isinstance(bottom, Quantity):
             return self.fraction(top, bottom)
@@ -309,6 +324,7 @@ class AtomReader(CallReader):
         return Quantity(ex.root(self.quantity().value, degree))
 
 
+_DERIVATIVE = re.compile(r"\{d[A-Za-z]?\}\{d[A-Za-z]\}")
 _CURRENCIES = {"€": "euro", "£": "£", "¥": "¥", "¢": "cent", "¤": "dollar"}
 
 

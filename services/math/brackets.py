@@ -46,6 +46,8 @@ class BracketReader:
         self.tower = 0
         self.plus_minus = 1
         self.saw_plus_minus = False
+        self.mixes = True
+        """Whether a fraction behind the next number makes it a mixed one; an exponent without braces is none."""
         self._depth = 0
         self._bars = 0
         self._work = 0

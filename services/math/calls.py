@@ -58,6 +58,7 @@ GREEK = frozenset(
         "zzz",
     ]
 )
+_OF_ANGLES = ("sin", "cos", "tan", "cot", "sec", "csc")
 DEGREE = Expression({((poly.PI, 1),): Fraction(1, 180)})
 
 
@@ -77,7 +78,8 @@ class CallReader(BracketReader):
             exponent = self.quantity().value
         if name == "sqrt":
             return Quantity(ex.root(self.quantity().value, 2))
-        arguments = self.arguments() if self.ahead.text == "(" else [self._function_argument()]
+        angles = name in _OF_ANGLES
+        arguments = self.arguments(angles) if self.ahead.text == "(" else [self._function_argument()]
         value = self._function_value(name, base, arguments)
         if exponent is not None and exponent.rational == -1:
             raise ForeignError  # the inverse function
@@ -187,11 +189,13 @@ class CallReader(BracketReader):
             raise ForeignError
         return value
 
-    def arguments(self) -> list[Expression]:
+    def arguments(self, angles: bool = False) -> list[Expression]:
+        """What stands in the brackets ahead. angles: whether degrees are a part of pi."""
         self.expect("(")
         inner = self.list_(")")
         self.expect(")")
         items = inner.items if isinstance(inner, Sequence) and not inner.opening else (inner,)
         if not all(isinstance(each, Quantity) for each in items):
             raise ForeignError
-        return [each.value for each in items if isinstance(each, Quantity)]
+        found = [each for each in items if isinstance(each, Quantity)]
+        return [self._in_radians(each) if angles else each.value for each in found]

@@ -14,6 +14,7 @@ from services.math import proof, regions
 from services.math.calls import DEGREE
 from services.math.checks import MathChecks
 from services.math.equations import equivalent, is_name, named, rounded_part, same_order, unwrapped, with_plain_argument
+from services.math.nearness import is_decimal, is_far_off, is_near, is_printed
 from services.math.polynomial import PI, atoms
 from services.math.units import factor
 from services.math.values import Matrix, Named, Operation, Quantity, Ratio, Relation, Sequence, Value
@@ -39,10 +40,14 @@ def compare(gold: Value, answer: Value, policy: MathChecks) -> Decision:
     """Whether the answer is the gold one."""
     if gold == answer and not _has_unreduced(answer, policy):
         return _YES
+    if is_far_off(answer):
+        return _no("value")
     rounded = rounded_part(answer)
-    if rounded is not None and _is_decimal(gold) and compare(gold, rounded, policy).same:
+    if rounded is not None and is_decimal(gold) and compare(gold, rounded, policy).same:
         return _YES
     gold, answer = unwrapped(gold), unwrapped(answer)
+    if _is_congruence(gold) or _is_congruence(answer):
+        return _compare_congruences(gold, answer, policy)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return _compare_relations(gold, answer, policy)
     if isinstance(gold, Sequence) or isinstance(answer, Sequence):
@@ -66,6 +71,8 @@ def compare_quantities(gold: Quantity, answer: Quantity, policy: MathChecks) -> 
         return _no("unreduced fraction")
     if gold.base != answer.base and gold.base != 10 and answer.base != 10:
         return _no("base")
+    if policy.units != "ignore" and ((gold.percent and answer.unit) or (answer.percent and gold.unit)):
+        return _no("unit")
     wanted, given = gold.value, answer.value
     if gold.unit and answer.unit and gold.unit != answer.unit and policy.units != "ignore":
         times = factor(answer.unit, gold.unit) if policy.units == "convert" else None
@@ -110,53 +117,12 @@ def _same_value(
     if same:
         return True
     if policy.relative_tolerance or policy.decimals is not None:
-        near = _is_near(gold, answer, policy)
+        near = is_near(gold, answer, policy)
         return near or same
     if step is not None or gold_step is not None:
         exact, printed = (gold, answer) if step is not None else (answer, gold)
-        return _is_printed(exact, printed, step or gold_step or Fraction(0)) or same
+        return is_printed(exact, printed, step or gold_step or Fraction(0)) or same
     return same
-
-
-def _is_near(gold: ex.Expression, answer: ex.Expression, policy: MathChecks) -> bool:
-    if any(proof.symbols(side) for value in (gold, answer) for side in value):
-        return False
-    difference = ex.add(gold, answer, -1)
-    if policy.relative_tolerance:
-        share = ex.multiply(ex.number(Fraction(policy.relative_tolerance)), gold)
-        if _at_most(difference, share):
-            return True
-    return policy.decimals is not None and _at_most(difference, ex.number(Fraction(1, 2 * 10**policy.decimals)))
-
-
-def _at_most(difference: ex.Expression, bound: ex.Expression) -> bool:
-    """Whether |difference| <= |bound|, for real constants."""
-    low, high = ex.add(bound, difference, -1), ex.add(bound, difference)
-    signs = proof.sign(low), proof.sign(high)
-    if proof.sign(bound) == -1:
-        signs = tuple(None if each is None else -each for each in signs)
-    return all(each is not None and each >= 0 for each in signs)
-
-
-def _is_printed(exact: ex.Expression, printed: ex.Expression, step: Fraction) -> bool:
-    """Whether a decimal is what a computer prints for a number that has no end of decimals itself."""
-    known = exact.rational
-    if known is not None and _ends(Fraction(known)):
-        return False
-    return _at_most(ex.add(exact, printed, -1), ex.number(step))
-
-
-def _is_decimal(value: Value) -> bool:
-    known = value.value.rational if isinstance(value, Quantity) else None
-    return known is not None and _ends(Fraction(known))
-
-
-def _ends(value: Fraction) -> bool:
-    denominator = value.denominator
-    for prime in (2, 5):
-        while denominator % prime == 0:
-            denominator //= prime
-    return denominator == 1
 
 
 def _compare_matrices(gold: Matrix, answer: Matrix, policy: MathChecks) -> Decision:
@@ -207,6 +173,34 @@ def _compare_regions(gold: Value, answer: Value) -> Decision:
         return _UNKNOWN
 
 
+# Congruences
+
+
+def _is_congruence(value: Value) -> bool:
+    return isinstance(value, Operation) and value.sign == "mod"
+
+
+def _compare_congruences(gold: Value, answer: Value, policy: MathChecks) -> Decision:
+    """`x = 1 (mod 3)` is `x = 4 (mod 3)`; without a modulus only a number is one's residue."""
+    moduli = [each.right for each in (gold, answer) if isinstance(each, Operation) and each.sign == "mod"]
+    one, other = (each.left if isinstance(each, Operation) and each.sign == "mod" else each for each in (gold, answer))
+    if len(moduli) == 1:
+        both = isinstance(one, Quantity) and isinstance(other, Quantity)
+        return compare(one, other, policy) if both else _no("kind")
+    found = compare(moduli[0], moduli[1], policy)
+    if found.same is not True:
+        return found
+    found = compare(one, other, policy)
+    residues = [unwrapped(each) for each in (one, other)]
+    names = [each.parts[0] for each in residues if isinstance(each, Relation)]
+    if found.same is not True and len(names) != 1 and names[:1] == names[1:]:
+        amounts = [each.parts[-1] if isinstance(each, Relation) else each for each in residues]
+        known = [each.value.rational for each in (*amounts, moduli[0]) if isinstance(each, Quantity)]
+        if len(known) == 3 and all(isinstance(each, int) for each in known) and known[2]:
+            return Decision((known[0] - known[1]) % known[2] == 0, "value")  # type: ignore[operator]
+    return found
+
+
 # Sequences
 
 
@@ -242,7 +236,7 @@ def _compare_sequences(gold: Value, answer: Value, policy: MathChecks) -> Decisi
 def _is_region(value: Value) -> bool:
     """Whether it can only be a set of real numbers."""
     if isinstance(value, Operation | Named):
-        return not (isinstance(value, Named) and value.name.endswith("oo"))
+        return not (isinstance(value, Named) and value.name.endswith(("oo", "...")))
     if isinstance(value, Sequence) and value.is_set:
         return any(isinstance(each, Relation) and each.signs != ("=",) for each in value.items)
     return isinstance(value, Sequence) and len(value.items) == 2 and value.opening + value.closing not in ("()", "[]")
@@ -297,7 +291,7 @@ def _compare_items(gold: Sequence, answer: Sequence, policy: MathChecks) -> Deci
     rest, unknown = list(other), False
     for each in one:
         for place, candidate in enumerate(rest):
-            same = compare(each, candidate, policy).same
+            same = _is_set(each) == _is_set(candidate) and compare(each, candidate, policy).same
             unknown = unknown or same is None
             if same:
                 del rest[place]
@@ -305,6 +299,10 @@ def _compare_items(gold: Sequence, answer: Sequence, policy: MathChecks) -> Deci
         else:
             return _UNKNOWN if unknown else _no("value")
     return _YES
+
+
+def _is_set(item: Value) -> bool:
+    return isinstance(item, Sequence) and item.opening == "{"
 
 
 def _distinct(sequence: Sequence, policy: MathChecks) -> list[Value]:

@@ -306,6 +306,15 @@ def _plain(value: Fraction) -> Rational:
     return value.numerator if value.denominator == 1 else value
 
 
+def conjugate(value: Expression) -> Expression | None:
+    """a - bi of a + bi, a constant; None where i is not in it, or something that may not be real."""
+    atoms = {atom for side in value for atom in poly.atoms(side)}
+    if poly.I not in atoms or any(atom.kind not in ("i", "constant", "prime", "surd") for atom in atoms):
+        return None
+    top, bottom = ({m: -c if any(a == poly.I for a, _ in m) else c for m, c in side.items()} for side in value)
+    return Expression(top, bottom)
+
+
 def factorial(value: Expression) -> Expression:
     """value!. Raises TooLargeError."""
     known = value.rational
@@ -314,6 +323,16 @@ def factorial(value: Expression) -> Expression:
     if known > MAX_FACTORIAL:
         raise TooLargeError
     return number(math.factorial(int(known)))
+
+
+def double_factorial(value: Expression) -> Expression | None:
+    """n (n - 2) (n - 4) ...; None where n is no whole number. Raises TooLargeError."""
+    known = value.rational
+    if not isinstance(known, int) or known < 0:
+        return None
+    if known > MAX_FACTORIAL:
+        raise TooLargeError
+    return number(math.prod(range(known, 0, -2)))
 
 
 def binomial(top: Expression, bottom: Expression) -> Expression:

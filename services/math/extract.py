@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.math.checks import Marker
+from services.math.notation import INVISIBLE
 
 _CONTROL_TOKEN = re.compile(r"<\|[A-Za-z_]{1,40}\|>")
 _BRACE = re.compile(r"\\+(?:boxed|fbox)[ \t]*\{|\\.|[{}]", re.DOTALL)
@@ -48,9 +49,23 @@ _NO_STATEMENT = re.compile(
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\b|n't\b"
 )
 _HEDGE = re.compile(
-    r"(?:(?:\bor\b|\bnot\b|n't\b)(?:\s+[a-z]+){0,2}\s+\S{0,3}|\b(?:either|neither|between)\b[^.\n]{0,40})\Z",
+    r"(?:(?:\bor\b|\bnot\b|n't\b|\bcannot\b|\bnever\b)(?:\s+[a-z]+){0,2}\s+\S{0,3}|\b(?:either|neither|between)\b[^.\n]{0,40})\Z",
     re.IGNORECASE,
 )
+_INNER = re.compile(
+    r"(?:[\^√]|[\w)][-−+*/×·÷^]|\d[:]|\d [-−+*/×·÷] |(?:sqrt|sin|cos|tan|log|ln|exp|√|\b[A-Za-z])\("
+    r"|\b(?:log|ln|sin|cos|tan|sqrt|root of|(?:more|less|fewer|greater|larger|smaller) than|\d\)? (?:minus|plus|times)) )\Z"
+)
+"""What stands before a number that is a part of a formula, or of a bound."""
+_GOES_ON = re.compile(r"\^|\*+[\w(]|/\(|[×·÷√π∞]|[-−+]\d|:\d\d\b|(?:pi|[ie]|[xyz])\b|e[+-]?\d|[a-z]\^")
+"""What stands behind such a number."""
+_NEGATED = re.compile(r"\b(?:minus|negative) \Z", re.IGNORECASE)
+_WHOLE_PART = re.compile(r"(?<![\w.,/^])\d+ \Z")
+_SCALE = re.compile(r" (?:hundred|thousand|[mbtr]+illion)s?\b")
+_SMALLER = re.compile(
+    r"\d (?:feet|foot|ft|hours?|hrs?|minutes?|mins?|dollars?|pounds?|lbs?),?(?: and)? \Z", re.IGNORECASE
+)
+_SMALLER_UNIT = re.compile(r" ?(?:inch|in\b|minute|min|sec|cent|ounce|oz)")
 _COMMAND = re.compile(r"\\(?:text|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{3,}|(?<!\S)(?!or\b)[^\W\d_]{2}(?=\s)")
 _JOINT = re.compile(r"(?<=[\d)])\s*(?:and|or)\s*(?=[-\w(\\$])")
@@ -80,6 +95,8 @@ def final_text(response: str) -> str:
     """What follows the thought, without a chat template's control tokens."""
     if "</think>" in response:
         response = response.rpartition("</think>")[2]
+    if not response.isascii():
+        response = response.translate(INVISIBLE)
     if "<|" in response:
         response = _CONTROL_TOKEN.sub("\n", response)
     return response.strip()
@@ -198,7 +215,7 @@ def _unmarked(text: str, comma: bool, markers: Sequence[Marker] | None) -> Answe
         and len(text) <= _WHOLE_CHARACTERS
         and not _WORD.search(_JOINT.sub(" ", _COMMAND.sub(" ", text)))
     ):
-        return Answer(_DECIMAL_COMMA.sub(r"\1.\2", text) if comma and _DECIMAL_COMMA.fullmatch(text) else text, "whole")
+        return Answer(_with_point(text) if comma else text, "whole")
     return _last_in_prose(text[-_PROSE_CHARACTERS:], comma, markers)
 
 
@@ -212,11 +229,41 @@ def _last_in_prose(text: str, comma: bool, markers: Sequence[Marker] | None) -> 
     if not numbers:
         return None
     number = numbers[-1][0].strip()
+    if whole := _formula_around(text, *numbers[-1].span()):
+        return Answer(whole, "number")
     before = text[max(0, numbers[-1].start() - _HEDGE_CHARACTERS) : numbers[-1].start()]
     if hedge := _HEDGE.search(before + " "):  # a hedge as a whole is no number
         start = max(before.rfind(". "), before.rfind("\n")) + 1
         return Answer(f"{before[min(start, hedge.start()) :]}{number}".strip(), "number")
-    return Answer(_DECIMAL_COMMA.sub(r"\1.\2", number) if comma else number, "number")
+    return Answer(_with_point(number) if comma else number, "number")
+
+
+def _with_point(text: str) -> str:
+    found = _DECIMAL_COMMA.fullmatch(text)
+    return f"{found[1]}.{found[2]}" if found else text
+
+
+def _formula_around(text: str, start: int, end: int) -> str:
+    """The formula, or the amount, that the number in prose is only a part of; '' where it is a number of its own."""
+    number = text[start:end].strip()
+    before, behind = text[max(0, start - _HEDGE_CHARACTERS) : start], text[end : end + _HEDGE_CHARACTERS]
+    if scale := _SCALE.match(behind):
+        number += scale[0]
+    if "/" in number and (whole := _WHOLE_PART.search(before)):
+        return whole[0] + number
+    if not number.startswith("-") and _NEGATED.search(before) and not _INNER.search(before):
+        return f"-{number}"
+    if _SMALLER.search(before) and _SMALLER_UNIT.match(behind):
+        return before[before.rfind(".") + 1 :].strip() + " " + number
+    if inner := _INNER.search(before):
+        before = before[: inner.end()]
+        first = max(before.rfind(" ", 0, inner.start() + 1), before.rfind("\n")) + 1
+    elif _GOES_ON.match(behind):
+        first = max(before.rfind(" "), before.rfind("\n")) + 1
+    else:
+        return number if scale else ""
+    run = before[first:] + number + (behind.split(maxsplit=1) or [""])[0] * (not behind[:1].isspace())
+    return run.rpartition("=")[2].strip("*_`\"'.,;:!? ")
 
 
 def _is_mathematics(span: re.Match[str]) -> bool:

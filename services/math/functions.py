@@ -148,6 +148,10 @@ def _absolute(value: Expression) -> Expression | None:
     found = sign(value)
     if found is not None:
         return value if found >= 0 else ex.negate(value)
+    if (conjugate := ex.conjugate(value)) is not None:
+        sides = zip(value, conjugate, strict=True)
+        top, bottom = (ex.root(ex.multiply(Expression(one), Expression(two)), 2) for one, two in sides)
+        return ex.divide(top, bottom)
     if value.bottom == poly.ONE and len(value.top) == 1:
         ((monomial, coefficient),) = value.top.items()
         if abs(coefficient) != 1:

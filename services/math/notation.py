@@ -12,6 +12,7 @@ _COMMANDS = {
     r"\!": "",
     r"\%": "%",
     r"\left": "",
+    r"\underline": "",
     r"\right": "",
     r"\big": "",
     r"\Big": "",
@@ -65,7 +66,9 @@ _COMMANDS = {
 }
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
 _BLANK_COMMANDS = frozenset(' ,;:()[]"')
-_CHARACTERS = str.maketrans(
+INVISIBLE = dict.fromkeys([0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF])
+"""What nobody sees: blanks without width, marks of direction. For `str.translate`."""
+_CHARACTERS = INVISIBLE | str.maketrans(
     {
         "−": "-",
         "–": "-",
@@ -80,10 +83,10 @@ _CHARACTERS = str.maketrans(
         "∪": r"\cup ",
         "±": r"\pm ",
         "°": r"^\circ ",
-        **{superscript: f"^{digit}" for digit, superscript in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-        "½": r"\frac{1}{2}",
-        "¼": r"\frac{1}{4}",
-        "¾": r"\frac{3}{4}",
+        **{
+            sign: rf"\frac{{{top}}}{{{bottom}}}"
+            for sign, top, bottom in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)
+        },
         "\u00a0": " ",
         "\u202f": " ",
         "$": " ",
@@ -114,6 +117,18 @@ _CONJUNCTION = re.compile(
 _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(?<!\\)(?:\*\*+|__+)")
 _BLANKS = re.compile(r"\s+")
+_RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
+_TO_LINE = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789+-n0123456789n")
+_GOES_ON = re.compile(r",\s*(?:\.{3,}|…)")
+_RECURRING = re.compile(r"(?<![\d.,])(\d{0,20})\.(\d{0,20}?)(\d{1,20}?)\3\3+ ?(?:\.{3,}|…|\\[lc]?dots(?![a-z]))")
+_COLOR = re.compile(r"\\(?:text)?color ?\{[A-Za-z]{1,20}\}")
+_PRIME = re.compile(r"\^ ?(?:\\prime(?![a-z])|\{ ?((?:\\prime ?)+)\})")
+_MODULUS = re.compile(r"\\(?:text|mathrm) ?\{ ?\( ?mod ?(\d{1,9}) ?\) ?\}|\(\\(?:text|mathrm) ?\{ ?mod ?\}(?:\\[ ,;])?")
+_STRUCK_OUT = re.compile(r"~~(?=\S)[^~]+~~")
+_HALVES = {"a": "forenoon", "p": "afternoon"}
+_HALF_OF_DAY = re.compile(
+    r"(?:(?<=:\d\d) ?|(?<=\d) ?(?=\\text))(?:\\text ?\{ ?([ap])\.? ?m\.? ?\}|([ap])(?:\. ?m\.|m\b))", re.IGNORECASE
+)
 
 
 _GROUPED = re.compile(r"\{ ?([^{},;]*|\\text ?\{[^{}]*\}) ?\}")
@@ -130,12 +145,24 @@ def normalise(answer: str, comma: bool = False) -> str:
     comma: whether a comma between digits is a decimal one.
     """
     text = _DECIMAL_COMMA.sub(r"\1.", answer) if comma else answer
+    if not text.isascii():
+        text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_TO_LINE)}}}", text)
+        text = _LOWERED.sub(lambda match: f"_{{{match[0].translate(_TO_LINE)}}}", text)
+    if "~~" in text:
+        text = _STRUCK_OUT.sub(" ", text)
+    if "..." in text or "…" in text or "dots" in text:
+        text = _GOES_ON.sub(r", \\ldots", _RECURRING.sub(_repeating_fraction, text))
+    if ":" in text or "text" in text:
+        text = _HALF_OF_DAY.sub(lambda match: f" {_HALVES[(match[1] or match[2]).lower()]}", text)
     if "\\" in text or not text.isascii():
         text = _GROUPED_DIGITS.sub(lambda match: _GROUP.sub("", match[0]), text)
         text = _RUN_ON.sub(" ", text)
+        text = _PRIME.sub(lambda match: "'" * (match[1] or " ").count("\\" if match[1] else " "), text)
+        if "mod" in text:
+            text = _MODULUS.sub(lambda match: rf"\pmod{{{match[1]}}}" if match[1] else r"(\bmod ", text)
         text = _ROMAN.sub(lambda match: match[1] or r"\text", text)
         text = _REPEATING.sub(_repeating_fraction, _CHOOSE.sub(r"\\binom{\1}{\2}", _ORDINAL.sub("", text)))
-        text = _ESCAPED_PRICE.sub("¤", text)
+        text = _COLOR.sub("", _ESCAPED_PRICE.sub("¤", text))
     if "base" in text or ")_" in text:
         text = _BASE_IN_WORDS.sub(r"\1_{\2}", _BRACKETED_NUMERAL.sub(r"\1_", text))
     text = _COMMAND.sub(_canonical_command, _DOUBLED.sub(r"\\", text.translate(_CHARACTERS)))

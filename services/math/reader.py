@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from services.math import expression as ex
 from services.math import polynomial as poly
-from services.math.arithmetic import added, multiplied
+from services.math.arithmetic import added, crossed_vectors, multiplied
 from services.math.atoms import AtomReader
 from services.math.errors import ForeignError, UnreadableError
 from services.math.expression import Expression
@@ -54,6 +54,8 @@ _RELATIONS = {
 _SETS = {r"\cup": "cup", r"\cap": "cap", r"\setminus": "minus", r"\backslash": "minus", "∩": "cap", "∪": "cup"}
 _SEPARATORS = {",": False, ";": False, r"\lor": True, r"\land": False, r"\vee": True}
 _WORD_OF_UNIT = re.compile(r"[a-z]+|[%/€£¥¢°]")
+_NO_PART_OF_UNIT = re.compile(r"(?<!\^)(?<!\^\{)(?<![A-Za-z])\d|[+?=<>]|\A\s*k\s*\Z")
+"""Other numbers and signs in the words behind a number, and a k that is a thousand or nothing."""
 _NUMERAL = re.compile(r"(\d[0-9A-Z]{0,300})_ ?(?:\{(\d{1,2})\}|(\d))")
 _POWERS = {"2": "square", "3": "cubic", "squared": "square", "cubed": "cubic"}
 _CURRENCIES = ("€", "£", "¥")
@@ -72,7 +74,7 @@ def read(text: str, letters: Mapping[str, Expression] | None = None) -> Value:
         return _read(text, letters)
     except (UnreadableError, ForeignError):
         name, sign, rest = text.rpartition("=")
-        if not sign or _NO_NAME.search(name) or len(name) > _NAME_CHARACTERS:
+        if not sign or _NO_NAME.search(name) or len(name) > _NAME_CHARACTERS or name.count("{") != name.count("}"):
             raise
     return Relation((Quantity(ex.symbol("".join(name.split()))), _read(rest, letters)), ("=",))
 
@@ -117,6 +119,8 @@ class Reader(AtomReader):
         self.deeper()
         while self.ahead.kind != "end" and self.ahead.text != closing:
             if self.ahead.text in _SEPARATORS and items:
+                if self.ahead.text == r"\land" and not isinstance(items[-1], Relation):
+                    raise ForeignError
                 joined_by_or = _SEPARATORS[self.take().text] or joined_by_or
                 continue
             items += self.items() if expands else [self.item()]
@@ -141,6 +145,9 @@ class Reader(AtomReader):
 
     def item(self) -> Value:
         """A chain of relations, or a single value."""
+        if self.ahead.text in (r"\ldots", r"\cdots"):
+            self.take()
+            return Named("...")
         if self.ahead.text in ("=", r"\approx", "≈"):  # "= 5"
             self.take()
         parts = [self._set()]
@@ -152,9 +159,18 @@ class Reader(AtomReader):
                 self.take()
                 signs[-1] += "="
             parts.append(self._set())
-        if not signs:
-            return parts[0]
-        return Relation(tuple(parts), tuple(signs))
+        value = Relation(tuple(parts), tuple(signs)) if signs else parts[0]
+        return Operation("mod", value, self.quantity()) if self._takes_modulus() else value
+
+    def _takes_modulus(self) -> bool:
+        r"""Steps over `\pmod`, or over the `mod` of `(mod 7)`, whose bracket is left for the modulus."""
+        if self.ahead.text == r"\pmod":
+            self.take()
+            return True
+        if self.ahead.text == "(" and self.peek(1).text in ("mod", r"\bmod", r"\mod"):
+            self.tokens[self.place : self.place + 2] = [self.ahead]
+            return True
+        return False
 
     def _set(self) -> Value:
         value = self._ratio()
@@ -200,7 +216,9 @@ class Reader(AtomReader):
             token = self.ahead
             if token.text in ("*", r"\times", r"\cdot", r"\ast"):
                 self.take()
-                value = multiplied(value, self._signed())
+                factor = self._signed()
+                crossed = crossed_vectors(value, factor) if token.text == r"\times" else None
+                value = crossed or multiplied(value, factor)
             elif token.text in ("/", r"\div"):
                 if isinstance(value, Quantity) and self._is_unit_slash(value):
                     value = self._with_unit(value)
@@ -209,12 +227,15 @@ class Reader(AtomReader):
                 value = self._divided(value, self._signed())
             elif isinstance(value, Quantity) and self._starts_unit(token):
                 value = self._with_unit(value)
-            elif self.starts_atom(token):
+            elif self.starts_atom(token) and not self._is_modulus(token):
                 if token.kind == "number":  # two numbers side by side are no product
                     raise UnreadableError
                 value = multiplied(value, self.power())
             else:
                 return value
+
+    def _is_modulus(self, token: Token) -> bool:
+        return token.text == r"\pmod" or (token.text == "(" and self.peek(1).text in ("mod", r"\bmod", r"\mod"))
 
     def _signed(self) -> Value:
         sign = 1
@@ -268,18 +289,29 @@ class Reader(AtomReader):
                 raise ForeignError
             return Quantity(base.value, ("degree",), step=base.step, unreduced=base.unreduced)
         if behind in (r"\prime", "'", "T", r"\top"):
-            raise ForeignError
+            return self._marked(base, behind)
         self.tower += 1
         if self.tower > 3:
             raise TooLargeError
+        self.mixes = self.ahead.kind != "number"
         exponent = self.argument() if self.ahead.text == "{" else self._signed()
         self.tower -= 1
-        if not (isinstance(base, Quantity) and isinstance(exponent, Quantity)):
+        if not (isinstance(base, Quantity) and isinstance(exponent, Quantity)) or base.percent or exponent.percent:
             raise ForeignError
         known = exponent.value.rational
         if self.tower and known is not None and abs(known) > poly.MAX_BITS:
             raise TooLargeError
         return Quantity(ex.power(base.value, exponent.value))
+
+    def _marked(self, base: Value, mark: str) -> Value:
+        """A letter's transpose or derivative, `A^T`, is a name of its own."""
+        name = self.tokens[self.place - 2]
+        braced = self.take().text == "{"
+        if braced:
+            self.take()
+        if (braced and self.take().text != "}") or name.kind != "letter" or not isinstance(base, Quantity):
+            raise ForeignError
+        return Quantity(ex.symbol(f"{name.text}^{{{mark}}}"))
 
     def _factorial(self, value: Value) -> Value:
         self.take()
@@ -288,7 +320,11 @@ class Reader(AtomReader):
         if self.ahead.text == "!":
             if self.peek(1).text == "!":
                 raise TooLargeError
-            raise ForeignError  # a double factorial
+            self.take()
+            product = ex.double_factorial(value.value)
+            if product is None:
+                raise ForeignError
+            return Quantity(product)
         return Quantity(ex.factorial(value.value))
 
     def _divided(self, left: Value, right: Value) -> Value:
@@ -315,6 +351,8 @@ class Reader(AtomReader):
     def _with_unit(self, value: Quantity) -> Quantity:
         """The quantity with the words behind it as its unit. Raises UnreadableError where they are none."""
         words = self._unit_words(list(value.unit))
+        if words in (["squared"], ["cubed"]):  # the number is, and no measure
+            raise UnreadableError
         words = [_POWERS.get(word, word) for word in words if word not in ("of", "the", "a", "an")]
         if words[-2:-1] and words[-1] in ("square", "cubic"):  # metres squared
             words[-2:] = [words[-1], words[-2]]
@@ -333,6 +371,8 @@ class Reader(AtomReader):
         while True:
             token = self.ahead
             if token.kind == "text":
+                if _NO_PART_OF_UNIT.search(token.text):
+                    raise UnreadableError
                 words += _WORD_OF_UNIT.findall(self.take().text.lower())
             elif self._is_unit_word(token, words):
                 words.append(self.take().text.lower())

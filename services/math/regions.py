@@ -98,6 +98,8 @@ def _of_sequence(value: Sequence) -> Solutions:
             return _joined(value)
         region: Region = ()
         for each in value.items:
+            if each == Named("{}"):
+                raise OtherKindError
             region = union(region, (_point(_constant(each)),) if isinstance(each, Quantity) else solutions(each).region)
         return Solutions(region)
     if len(value.items) != 2 or value.opening not in "([" or value.closing not in ")]":

@@ -46,7 +46,7 @@ class MathScorer:
     """
 
     name = "math"
-    version = "2"
+    version = "3"
     cacheable = True
     components = (
         Component("math/correctness", "1 where the final answer equals the gold answer, else 0"),

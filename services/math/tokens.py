@@ -28,6 +28,8 @@ _TOKEN = re.compile(
 )
 _OPENING, _CLOSING = ("(", "[", r"\{", r"\langle"), (")", "]", r"\}", r"\rangle")
 _SEPARATOR = re.compile("[, ]")
+_ZERO_FIRST = re.compile(r"[, ]0\d")
+"""No number in a list begins so: `(1,002)` is one number in brackets."""
 
 
 class Token(NamedTuple):
@@ -49,7 +51,7 @@ def tokenise(text: str) -> list[Token]:
     while match := _TOKEN.match(text, position):
         kind = match.lastgroup or ""
         symbol, position = match[kind], match.end()
-        if kind == "number" and brackets and ("," in symbol or " " in symbol):
+        if kind == "number" and brackets and ("," in symbol or " " in symbol) and not _ZERO_FIRST.search(symbol):
             symbol = _SEPARATOR.split(symbol)[0]
             position = match.start("number") + len(symbol)
         elif symbol in _OPENING:

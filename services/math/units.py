@@ -10,13 +10,15 @@ import re
 from fractions import Fraction
 
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES |= {f"{name}s": size for name, size in SCALES.items() if name != "dozen"}
 NO_UNIT = frozenset(
     re.findall(
         r"\w+",
         "times plus minus negative half halves third thirds quarter quarters fourth fourths fifth tenth"
         " factorial over mod modulo choose root not sin cos tan cot sec csc log exp max min gcd lcm det dim div and or"
         " either maybe perhaps possibly probably but wrong incorrect false is are isn was if else except than then so"
-        " because since infinity pi base equals equal",
+        " because since infinity pi base equals equal no zero lor"
+        " tens fifths sixths sevenths eighths ninths tenths hundredth hundredths thousandth thousandths",
     )
 )
 """Words that may be part of a formula, or that take back what was said: no unit has them."""
@@ -66,6 +68,10 @@ volt: voltage 1
 square sq: square 1
 cubic cu: cubic 1
 per /: per 1
+forenoon: forenoon 1
+afternoon: afternoon 1
+': prime 1
+'': primes 1
 """
 _FACTORS: dict[str, tuple[str, Fraction]] = {}
 _NAMES: dict[str, str] = {}

@@ -64,7 +64,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The empty set (`{}`), a set of numbers (`R`, `Z`, `N`, `Q`, `C`), or plus or minus infinity."""
+    """The empty set (`{}`), a set of numbers (`R`, `Z`, `N`, `Q`, `C`), plus or minus infinity, or what goes on (`...`)."""
 
     name: str
 
@@ -82,7 +82,7 @@ class Ratio:
         return _TIME.fullmatch(self.text) is not None
 
 
-_TIME = re.compile(r"(?:[01]?\d|2[0-4]):[0-5]\d")
+_TIME = re.compile(r"(?:[01]?\d|2[0-4]):[0-5]\d(?:forenoon|afternoon)?")
 
 
 Value = Quantity | Sequence | Matrix | Relation | Operation | Named | Ratio

@@ -13,24 +13,29 @@ _SHORT_WORDS = frozenset(
     )
 )
 _CHOICE_GOLD = re.compile(r"\(?[A-J]\)|[A-J]")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:](?:.*)|)")
+_CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice) )?\(?([A-Z])(?:[).:](?:.*)|)")
 _WORD_WITHIN = re.compile(r"[^\W\d_]{3,}")
 _COMMAND = re.compile(r"\\(?:begin|end) ?\{[^{}]*\}|\\[A-Za-z]+")
 _BLANK = re.compile(r"(?<![0-9A-Za-z,]) +| +(?![0-9A-Za-z])")
+
+
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?([/-])\d\d?\1\d{4}")
+_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
 def plain(text: str) -> str:
     """The normalised text in lower case, without what quotes and encloses it."""
     if "\\" in text:
         text = _QUOTED.sub(r" \1 ", text)
-    return " ".join(text.split()).strip("() .").lower()
+    text = " ".join(text.split()).strip("() .").lower()
+    return _LEADING_ZEROS.sub("", text) if _DATE.fullmatch(text) else text
 
 
 def words(text: str) -> str:
     """The plain text where it is words: quoted as text, four letters or more, or a choice's letter; else ''."""
     found = plain(text)
     quoted = text.startswith(r"\text") and _QUOTED.fullmatch(text) is not None and not any(map(str.isdigit, found))
-    is_word = found in _SHORT_WORDS or _WORDS.fullmatch(found) or _CHOICE_GOLD.fullmatch(text)
+    is_word = _DATE.fullmatch(found) or found in _SHORT_WORDS or _WORDS.fullmatch(found) or _CHOICE_GOLD.fullmatch(text)
     return found if quoted or is_word else ""
 
 
