@@ -34,8 +34,13 @@ class Scored:
 
 
 def content(item: Item) -> str:
-    """What an outcome depends on: everything but the names of the item."""
-    return json.dumps([item.prompt, item.response, item.checks, item.timeout_seconds], sort_keys=True, default=str)
+    """What an outcome depends on: everything but the names of the item. One that JSON cannot hold is equal to no other."""
+    parts = [item.prompt, item.response, item.checks, item.timeout_seconds]
+    try:
+        # Lone surrogates stay what they are: escaped, two of them are the same as the character that they make.
+        return json.dumps(parts, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return f"item {item.id}"
 
 
 def originals(items: Sequence[Item]) -> dict[str, Item]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,10 +65,10 @@ class Scoring:
         """Calls made so far, by service."""
         return {name: client.calls for name, client in self._clients.items()}
 
-    def describe(self, scorer: str) -> ScorerDescription:
-        """What a scorer says of itself; asked once. Raises ServiceError."""
+    def describe(self, scorer: str, deadline: float = math.inf) -> ScorerDescription:
+        """What a scorer says of itself, by `deadline` (of `time.monotonic`); asked once. Raises ServiceError."""
         if scorer not in self._descriptions:
-            self._descriptions[scorer] = self._clients[scorer].describe()
+            self._descriptions[scorer] = self._clients[scorer].describe(deadline=deadline)
         return self._descriptions[scorer]
 
     def score(
@@ -112,7 +113,7 @@ class Scoring:
     ) -> dict[str, Outcome]:
         """One scorer's outcomes, asked once."""
         try:
-            items = with_known_checks(items, self.describe(scorer).check_keys)
+            items = with_known_checks(items, self.describe(scorer, deadline).check_keys)
         except ServiceUnavailableError as error:
             return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
         asked = originals(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.client.channel import ServiceError, open_async_channel, replicas, service_errors
 from services.client.messages import MESSAGE_ITEMS, Asked, failed, pack, unpack
 from services.client.patience import retrying
-from services.client.scoring import MESSAGES_AT_ONCE
+from services.client.scoring import MESSAGES_AT_ONCE, NextStub
 from services.verdicts import Item, Outcome
 from services.wire import ScorerDescription, description_from_wire
 
@@ -58,15 +59,19 @@ class AsyncScoringClient:
         """ScoreBatch calls made so far, hedges and those that failed included."""
         return self._calls
 
-    async def describe(self, timeout_seconds: float = 10.0) -> ScorerDescription:
-        """What the service measures. Raises ServiceError; ServiceUnavailableError after the client's patience."""
-        again = AsyncRetrying(**retrying(float("inf"), self._patience_seconds))
-        return await again(self._describe, timeout_seconds)
+    async def describe(self, timeout_seconds: float = 10.0, deadline: float = math.inf) -> ScorerDescription:
+        """What the service measures.
 
-    async def _describe(self, timeout_seconds: float) -> ScorerDescription:
+        timeout_seconds: for one try. deadline: of `time.monotonic`, for all of them.
+        Raises ServiceError; ServiceUnavailableError after the client's patience or the deadline.
+        """
+        again = AsyncRetrying(**retrying(deadline, self._patience_seconds))
+        return await again(self._describe, self._replicas(), timeout_seconds, deadline)
+
+    async def _describe(self, next_stub: NextStub, timeout_seconds: float, deadline: float) -> ScorerDescription:
+        seconds = max(0.0, min(timeout_seconds, deadline - time.monotonic()))
         with service_errors(self.name, self.address):
-            described = await self._stub().Describe(scoring_pb2.DescribeRequest(), timeout=timeout_seconds)
-            return description_from_wire(described)
+            return description_from_wire(await next_stub().Describe(scoring_pb2.DescribeRequest(), timeout=seconds))
 
     async def score(
         self,
@@ -115,20 +120,22 @@ class AsyncScoringClient:
         """The outcomes of one message's items."""
         again = AsyncRetrying(**retrying(deadline, self._patience_seconds))
         try:
-            return unpack(self.name, request, await again(self._call, request, deadline))
+            return unpack(self.name, request, await again(self._call, self._replicas(), request, deadline))
         except ServiceError as error:
             return failed(request, error)
 
-    async def _call(self, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> scoring_pb2.ScoreBatchResponse:
+    async def _call(
+        self, next_stub: NextStub, request: scoring_pb2.ScoreBatchRequest, deadline: float
+    ) -> scoring_pb2.ScoreBatchResponse:
         """The first good answer of one call, or of two where the first takes long."""
         with service_errors(self.name, self.address):
             if self._hedge_seconds is None:
-                return await self._ask(request, deadline)
-            calls = {asyncio.create_task(self._ask(request, deadline))}
+                return await self._ask(next_stub(), request, deadline)
+            calls = {asyncio.create_task(self._ask(next_stub(), request, deadline))}
             try:
                 done, running = await asyncio.wait(calls, timeout=self._hedge_seconds)
                 if not done:
-                    calls.add(asyncio.create_task(self._ask(request, deadline)))
+                    calls.add(asyncio.create_task(self._ask(next_stub(), request, deadline)))
                     done, running = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
                     if running and all(task.exception() for task in done):
                         done, running = await asyncio.wait(running)
@@ -136,15 +143,22 @@ class AsyncScoringClient:
             finally:
                 await _cancel(calls)
 
-    async def _ask(self, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> scoring_pb2.ScoreBatchResponse:
+    async def _ask(
+        self, stub: Any, request: scoring_pb2.ScoreBatchRequest, deadline: float
+    ) -> scoring_pb2.ScoreBatchResponse:
         self._calls += 1
-        return await self._stub().ScoreBatch(request, timeout=max(0.0, deadline - time.monotonic()))
+        return await stub.ScoreBatch(request, timeout=max(0.0, deadline - time.monotonic()))
 
-    def _stub(self) -> Any:
-        """Of the replica whose turn it is."""
-        if not self._channels:
-            self._channels = [open_async_channel(address) for address in replicas(self.address)]
-        return scoring_pb2_grpc.ScorerStub(self._channels[next(self._turns) % len(self._channels)])
+    def _replicas(self) -> NextStub:
+        """As `ScoringClient._replicas`."""
+        turns = itertools.count(next(self._turns))
+
+        def next_stub() -> Any:
+            if not self._channels:
+                self._channels = [open_async_channel(address) for address in replicas(self.address)]
+            return scoring_pb2_grpc.ScorerStub(self._channels[next(turns) % len(self._channels)])
+
+        return next_stub
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -21,6 +22,37 @@ from services.verdicts import Item, Outcome
 from services.wire import ScorerDescription, description_from_wire
 
 MESSAGES_AT_ONCE = 4
+
+NextStub = Callable[[], Any]
+
+
+class Calls:
+    """Those under way of one stream; `ended` is set when nobody waits for them any more."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self._running: set[Any] = set()
+        self._lock = threading.Lock()
+
+    def add(self, call: Any) -> None:
+        """Takes in a call, until it is done."""
+        with self._lock:
+            self._running.add(call)
+        call.add_done_callback(self._drop)
+        if self.ended.is_set():
+            call.cancel()
+
+    def end(self) -> None:
+        """Cancels those under way, and those that are taken in later."""
+        self.ended.set()
+        with self._lock:
+            running = list(self._running)
+        for call in running:
+            call.cancel()
+
+    def _drop(self, call: Any) -> None:
+        with self._lock:
+            self._running.discard(call)
 
 
 class ScoringClient:
@@ -75,14 +107,19 @@ class ScoringClient:
         """ScoreBatch calls made so far, hedges and those that failed included."""
         return self._calls
 
-    def describe(self, timeout_seconds: float = 10.0) -> ScorerDescription:
-        """What the service measures. Raises ServiceError; ServiceUnavailableError after the client's patience."""
-        again = Retrying(**retrying(float("inf"), self._patience_seconds))
-        return again(self._describe, timeout_seconds)
+    def describe(self, timeout_seconds: float = 10.0, deadline: float = math.inf) -> ScorerDescription:
+        """What the service measures.
 
-    def _describe(self, timeout_seconds: float) -> ScorerDescription:
+        timeout_seconds: for one try. deadline: of `time.monotonic`, for all of them.
+        Raises ServiceError; ServiceUnavailableError after the client's patience or the deadline.
+        """
+        again = Retrying(**retrying(deadline, self._patience_seconds))
+        return again(self._describe, self._replicas(), timeout_seconds, deadline)
+
+    def _describe(self, next_stub: NextStub, timeout_seconds: float, deadline: float) -> ScorerDescription:
+        seconds = max(0.0, min(timeout_seconds, deadline - time.monotonic()))
         with service_errors(self.name, self.address):
-            return description_from_wire(self._stub().Describe(scoring_pb2.DescribeRequest(), timeout=timeout_seconds))
+            return description_from_wire(next_stub().Describe(scoring_pb2.DescribeRequest(), timeout=seconds))
 
     def score(
         self,
@@ -117,35 +154,41 @@ class ScoringClient:
         weights: Mapping[str, float] | None = None,
         fresh: bool = False,
     ) -> Iterator[tuple[str, Outcome]]:
-        """As `score`, but ids and outcomes come as soon as their message is answered."""
+        """As `score`, but ids and outcomes come as soon as their message is answered. Closing it ends what is under way."""
         deadline = time.monotonic() + timeout_seconds
         parcel = pack(items, Asked(options or {}, weights or {}, fresh), self._message_items)
         yield from parcel.unsendable.items()
         threads = ThreadPoolExecutor(MESSAGES_AT_ONCE)
+        waited_for = Calls()
         try:
-            for answer in as_completed([threads.submit(self._send, request, deadline) for request in parcel.requests]):
+            sent = [threads.submit(self._send, waited_for, request, deadline) for request in parcel.requests]
+            for answer in as_completed(sent):
                 yield from answer.result().items()
         finally:
+            waited_for.end()
             threads.shutdown(cancel_futures=True)
 
-    def _send(self, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> dict[str, Outcome]:
+    def _send(self, calls: Calls, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> dict[str, Outcome]:
         """The outcomes of one message's items."""
-        again = Retrying(**retrying(deadline, self._patience_seconds))
+        again = Retrying(**retrying(deadline, self._patience_seconds, calls.ended))
         try:
-            return unpack(self.name, request, again(self._call, request, deadline))
+            return unpack(self.name, request, again(self._call, calls, self._replicas(), request, deadline))
         except ServiceError as error:
             return failed(request, error)
 
-    def _call(self, request: scoring_pb2.ScoreBatchRequest, deadline: float) -> scoring_pb2.ScoreBatchResponse:
+    def _call(
+        self, calls: Calls, next_stub: NextStub, request: scoring_pb2.ScoreBatchRequest, deadline: float
+    ) -> scoring_pb2.ScoreBatchResponse:
         """The first good answer of one call, or of two where the first takes long."""
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        calls: list[Any] = []
+        made: list[Any] = []
 
         def send() -> None:
-            call = self._stub().ScoreBatch.future(request, timeout=max(0.0, deadline - time.monotonic()))
+            call = next_stub().ScoreBatch.future(request, timeout=max(0.0, deadline - time.monotonic()))
             with self._lock:
                 self._calls += 1
-            calls.append(call)
+            made.append(call)
+            calls.add(call)
             call.add_done_callback(ended.put)
 
         with service_errors(self.name, self.address):
@@ -160,12 +203,17 @@ class ScoringClient:
                         done = ended.get()
                 return done.result()
             finally:
-                for call in calls:
+                for call in made:
                     call.cancel()
 
-    def _stub(self) -> Any:
-        """Of the replica whose turn it is."""
-        with self._lock:
-            if not self._channels:
-                self._channels = [open_channel(address) for address in replicas(self.address)]
-            return scoring_pb2_grpc.ScorerStub(self._channels[next(self._turns) % len(self._channels)])
+    def _replicas(self) -> NextStub:
+        """What each try of one message goes to: the replica whose turn it is, then those after it."""
+        turns = itertools.count(next(self._turns))
+
+        def next_stub() -> Any:
+            with self._lock:
+                if not self._channels:
+                    self._channels = [open_channel(address) for address in replicas(self.address)]
+                return scoring_pb2_grpc.ScorerStub(self._channels[next(turns) % len(self._channels)])
+
+        return next_stub

@@ -49,7 +49,8 @@ class Exchange:
         self._settings = settings
         self._turns = asyncio.Semaphore(settings.concurrency)
         self._client = _client(settings)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for each request
+        for library in ("httpx2", "httpcore2"):  # else a line for each request, at level debug with the answer's headers
+            logging.getLogger(library).setLevel(logging.WARNING)
 
     async def post(self, content: bytes) -> Completion:
         """Makes a request once. Raises PassingError, RefusedError."""
@@ -59,8 +60,9 @@ class Exchange:
     async def _request(self, content: bytes) -> Completion:
         with _measured() as outcome:
             try:
-                status, headers, body = await self._post(content)
-            except httpx2.TimeoutException:
+                async with asyncio.timeout(self._settings.request_seconds):  # the client's own is for each part of an answer
+                    status, headers, body = await self._post(content)
+            except (httpx2.TimeoutException, TimeoutError):
                 outcome.name = "timeout"
                 raise PassingError("timeout") from None
             except (httpx2.TransportError, httpx2.DecodingError):

@@ -83,6 +83,8 @@ def load_head(path: Path) -> Head:
         with safe_open(path, framework="np") as file:
             facts = (file.metadata() or {}).get(_KEY)
             weights = file.get_tensor("weights") if "weights" in file.keys() else None  # noqa: SIM118 - no mapping
+    except (TypeError, AttributeError):  # of safetensors, for a type that numpy has not, such as bfloat16
+        raise BackendError(f"{path}: its weights are of a type that no head has; fit it again") from None
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise BackendError(f"{path} is not a safetensors file: {error}") from None
     if facts is None or weights is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +16,13 @@ from services.server.logs import get_logger
 from services.server.metrics import ITEMS
 from services.server.pool import WorkerPool
 from services.server.scorer_host import MAX_ITEM_SECONDS
-from services.server.verdict_cache import VerdictCache, Verdicts
+from services.server.verdict_cache import VerdictCache
 from services.verdicts import Component, ErrorReason, ItemError, Outcome, parse_checks
 from services.wire import MAX_ITEMS, ScorerDescription, outcome_to_wire, verdict_to_wire
 
 MAX_ID_CHARACTERS = 256
+MAX_OPTIONS_CHARACTERS = 65_536
+"""They go to the workers with each item."""
 MAX_LABELS = 50
 """Labels that are counted by name; a scorer with more of them has the rest counted as `other`."""
 
@@ -62,6 +64,11 @@ class Desk:
     def _wrong_options(self, options_json: str) -> str:
         if not options_json:
             return ""
+        if len(options_json) > MAX_OPTIONS_CHARACTERS:
+            return (
+                f"options_json has {len(options_json)} characters; it may have {MAX_OPTIONS_CHARACTERS}. What is larger"
+                " belongs into the checks of the items"
+            )
         try:
             options = parse_checks(options_json)
         except ValueError as error:
@@ -87,26 +94,29 @@ class Desk:
 
         Raises PoolFullError and PoolDownError where something has to be graded that the pool does not take in.
         """
+        started = time.monotonic()
         items = request.items
-        checks = _merged(items, request.options_json)
         keys: Sequence[bytes] = ()
-        known: Verdicts = {}
+        known: Mapping[bytes, bytes] = {}
         if self._cache is not None:
-            keys = [self._cache.key(item, text) for item, text in zip(items, checks, strict=True)]
+            keys = [self._cache.key(item, request.options_json) for item in items]
             known = {} if request.fresh else await self._cache.get(keys)
-        outcomes = await self._grade(items, checks, keys, known, seconds)
+        if seconds is not None:
+            seconds = max(0.0, seconds - (time.monotonic() - started))  # the cache may have taken its time
+        outcomes = await self._grade(items, request.options_json, keys, known, seconds)
         response = scoring_pb2.ScoreBatchResponse()
         counts: Counter[tuple[str, str]] = Counter()
         log = get_logger().bind()
         for place, item in enumerate(items):
-            verdict = known.get(keys[place]) if known else None
-            if verdict is not None:
-                result = response.results.add(id=item.id, verdict=verdict)
-                counts["scored", verdict.label] += 1
-                log.debug("item remembered", label=verdict.label, trace_id=item.trace_id or item.id, item=item.id)
+            result = response.results.add(id=item.id)
+            remembered = known.get(keys[place]) if known else None
+            if remembered is not None:
+                result.verdict.MergeFromString(remembered)
+                label = result.verdict.label
+                counts["scored", label] += 1
+                log.debug("item remembered", label=label, trace_id=item.trace_id or item.id, item=item.id)
             else:
                 outcome = outcomes[item.id]
-                result = response.results.add()
                 result.CopyFrom(outcome_to_wire(item.id, outcome))
                 counts[_log(log, item, outcome)] += 1
             if request.weights:
@@ -117,9 +127,9 @@ class Desk:
     async def _grade(
         self,
         items: Sequence[scoring_pb2.ScoreItem],
-        checks: Sequence[str],
+        options_json: str,
         keys: Sequence[bytes],
-        known: Verdicts,
+        known: Mapping[bytes, bytes],
         seconds: float | None,
     ) -> dict[str, Outcome]:
         """Outcomes by id of the items that are not known."""
@@ -140,7 +150,8 @@ class Desk:
                     "id": item.id,
                     "prompt": item.prompt,
                     "response": item.response,
-                    "checks_json": checks[place],
+                    "checks_json": item.checks_json,
+                    "options_json": options_json,
                     "trace_id": item.trace_id or item.id,
                     "timeout_seconds": limit,
                 }
@@ -152,7 +163,7 @@ class Desk:
 
     def _remember(self, key: bytes, outcome: Outcome) -> None:
         if self._cache is not None and not isinstance(outcome, ItemError) and outcome.repeatable:
-            self._cache.put(key, verdict_to_wire(outcome))
+            self._cache.put(key, verdict_to_wire(outcome).SerializeToString(deterministic=True))
 
     def _count(self, counts: Mapping[tuple[str, str], int]) -> None:
         for (outcome, label), count in counts.items():
@@ -168,21 +179,6 @@ def refused(items: Sequence[scoring_pb2.ScoreItem], why: str) -> scoring_pb2.Sco
     error = ItemError(ErrorReason.UNAVAILABLE, why)
     ITEMS.labels("error", error.reason.value).inc(len(items))
     return scoring_pb2.ScoreBatchResponse(results=[outcome_to_wire(item.id, error) for item in items])
-
-
-def _merged(items: Sequence[scoring_pb2.ScoreItem], options_json: str) -> list[str]:
-    """Each item's checks, with the options where it does not say otherwise. What is no object stays as it is."""
-    if not options_json:
-        return [item.checks_json for item in items]
-    options = parse_checks(options_json)
-
-    def merged(text: str) -> str:
-        try:
-            return json.dumps(options | parse_checks(text))
-        except ValueError:
-            return text
-
-    return [merged(item.checks_json) for item in items]
 
 
 def _weigh(verdict: scoring_pb2.Verdict, weights: Mapping[str, float]) -> None:

@@ -8,10 +8,11 @@
 The import path names a class or function; each worker process calls it with the keyword arguments and then answers
 calls of the object's methods. A method takes one argument and returns one value, both of JSON's types.
 
-Calls are answered one at a time, and one that runs out of its time or is cancelled costs its worker: the process and
-everything it started are killed and another one is started. An object with a number `concurrency` gets its calls in an
-asyncio loop, as many at once; there a method may be a coroutine function, such a call is cancelled in the worker, and
-the process is killed only where it does not answer that within `WITHDRAWAL_SECONDS`.
+Calls are answered one at a time, and one that runs out of its time costs its worker: the process and everything it started
+are killed and another one is started; so does one that is cancelled, unless it ends within `WITHDRAWAL_SECONDS`. An object
+with a number `concurrency` gets its calls in an asyncio loop, as many at once; there a method may be a coroutine function,
+such a call is cancelled in the worker, and the process is killed only where it does not answer that within
+`WITHDRAWAL_SECONDS`.
 There is no fork and no shared memory; the processes talk over a private socket pair.
 """
 

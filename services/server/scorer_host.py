@@ -82,7 +82,7 @@ class _Host:
     def _item(self, fields: Mapping[str, Any]) -> Item | ItemError:
         fields = dict(fields)
         try:
-            checks = parse_checks(fields.pop("checks_json"))
+            checks = parse_checks(fields.pop("options_json", "")) | parse_checks(fields.pop("checks_json"))
             self._described.checks.model_validate(checks)
         except ValidationError as error:
             return ItemError(ErrorReason.INVALID_ITEM, describe_misfit(error))
@@ -119,7 +119,8 @@ class ScorerHost(_Host):
     def score(self, payload: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One outcome for each item, in order: a verdict's three fields, or an error's two.
 
-        payload: items with the fields of `Item`, but `checks_json` (text) for `checks`.
+        payload: items with the fields of `Item`, but `checks_json` (text) for `checks`, and perhaps `options_json`: checks
+            that hold where these do not say otherwise.
         """
         read = self._read(payload)
         items = _items(read)

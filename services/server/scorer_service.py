@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.server.admission import refusals
@@ -85,7 +86,7 @@ async def _scorer_service(service: Service, scorer: str, kwargs: Mapping[str, An
                 shared = SharedVerdicts(service.options.cache_url, service.options.cache_seconds)
                 stack.push_async_callback(shared.close)
             max_bytes = service.options.cache_mb << 20
-            cache = VerdictCache(facts["name"], facts["version"], kwargs, max_bytes, shared)
+            cache = VerdictCache(scorer, facts["version"], kwargs, max_bytes, shared)
         servicer = ScorerServicer(Desk(pool, facts, cache), service.draining)
         scoring_pb2_grpc.add_ScorerServicer_to_server(servicer, service.server)
         yield
@@ -137,8 +138,8 @@ class ScorerServicer(scoring_pb2_grpc.ScorerServicer):
         try:
             async with asyncio.TaskGroup() as group:
                 while (request := await _next_request(context, stop)) is not None:
-                    complaint = self._desk.complaint(request)
-                    if complaint:
+                    complaint = request if isinstance(request, str) else self._desk.complaint(request)
+                    if isinstance(request, str) or complaint:
                         break
                     await slots.acquire()
                     group.create_task(answer(request))
@@ -160,8 +161,8 @@ def _seconds_left(context: grpc.aio.ServicerContext) -> float | None:
 
 async def _next_request(
     context: grpc.aio.ServicerContext, stop: asyncio.Task[Any]
-) -> scoring_pb2.ScoreBatchRequest | None:
-    """The next message of a stream; None at its end or when `stop` is done."""
+) -> scoring_pb2.ScoreBatchRequest | str | None:
+    """The next message of a stream, or what is wrong with it; None at its end or when `stop` is done."""
     read = asyncio.create_task(context.read())
     try:
         await asyncio.wait({read, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,5 +170,8 @@ async def _next_request(
             return None
     finally:
         read.cancel()
-    request: Any = read.result()
+    try:
+        request: Any = read.result()
+    except DecodeError:
+        return "the chunk is no ScoreBatchRequest"
     return None if request is grpc.aio.EOF else request  # pyright: ignore[reportAttributeAccessIssue]

@@ -34,7 +34,7 @@ FAILURES = Counter("assay_verdict_cache_failures_total", "Times that the Redis o
 
 
 class SharedVerdicts:
-    """Reads and writes verdicts by key, as far as Redis lets it. Belongs to the loop that runs."""
+    """Reads and writes verdicts, as the bytes of protobuf messages, by key, as far as Redis lets it. Belongs to the loop that runs."""
 
     def __init__(self, url: str, seconds: int) -> None:
         """url: a Redis URL that `services.queue.connection.check_redis_url` would take. seconds: an entry's life."""
@@ -42,7 +42,7 @@ class SharedVerdicts:
             url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0)
         )
         self._seconds = seconds
-        self._rests_until = 0.0
+        self._rests_until = {"read": 0.0, "write": 0.0}
         self._waiting: dict[bytes, bytes] = {}
         self._wake = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
@@ -55,32 +55,32 @@ class SharedVerdicts:
         with suppress(RedisError, OSError):
             await self._redis.aclose()
 
-    async def get(self, keys: Sequence[bytes]) -> dict[bytes, scoring_pb2.Verdict]:
+    async def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """What Redis has of these; nothing while it rests."""
-        if self._is_resting():
+        if self._rest_seconds("read") > 0:
             return {}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 values = await self._redis.mget([PREFIX + key for key in keys])
-        except (RedisError, OSError, TimeoutError) as error:
+            answers = list(zip(keys, values, strict=True))
+        except Exception as error:  # what is no Redis makes its client raise all kinds
             self._rest("read", error)
             return {}
         found = {}
-        for key, value in zip(keys, values, strict=True):
+        for key, value in answers:
             if not isinstance(value, bytes):
                 continue
-            verdict = _decoded(key, value)
+            verdict = _checked(key, value)
             if verdict is None:
                 FAILURES.labels("garbled").inc()
             else:
                 found[key] = verdict
         return found
 
-    def put(self, key: bytes, verdict: scoring_pb2.Verdict) -> None:
+    def put(self, key: bytes, verdict: bytes) -> None:
         """Has a verdict written soon."""
         if len(self._waiting) < MAX_WAITING:
-            body = verdict.SerializeToString(deterministic=True)
-            self._waiting[key] = _checksum(key, body) + body
+            self._waiting[key] = _checksum(key, verdict) + verdict
             self._wake.set()
         else:
             FAILURES.labels("dropped").inc()
@@ -88,8 +88,7 @@ class SharedVerdicts:
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
-            if self._is_resting():
-                await asyncio.sleep(self._rests_until - asyncio.get_running_loop().time())
+            await asyncio.sleep(self._rest_seconds("write"))
             batch = [self._waiting.popitem() for _ in range(min(WRITTEN_AT_ONCE, len(self._waiting)))]
             if not self._waiting:
                 self._wake.clear()
@@ -98,26 +97,30 @@ class SharedVerdicts:
                     for key, value in batch:
                         pipeline.set(PREFIX + key, value, ex=self._seconds)
                     await pipeline.execute()
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # as in `get`
                 self._rest("write", error)
 
-    def _is_resting(self) -> bool:
-        return asyncio.get_running_loop().time() < self._rests_until
+    def _rest_seconds(self, what: str) -> float:
+        return self._rests_until[what] - asyncio.get_running_loop().time()
 
-    def _rest(self, what: str, error: BaseException) -> None:
+    def _rest(self, what: str, error: Exception) -> None:
+        """Reads or writes nothing for a while; not both, as a Redis that is full or a replica can still be read."""
         FAILURES.labels(what).inc()
         get_logger().warning("verdict cache rests", what=what, error=type(error).__name__, seconds=REST_SECONDS)
-        self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
+        self._rests_until[what] = asyncio.get_running_loop().time() + REST_SECONDS
 
 
 def _checksum(key: bytes, body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=CHECKSUM_BYTES, key=key).digest()
 
 
-def _decoded(key: bytes, value: bytes) -> scoring_pb2.Verdict | None:
+def _checked(key: bytes, value: bytes) -> bytes | None:
+    """The bytes of the verdict in a value; None where there is none."""
     body = value[CHECKSUM_BYTES:]
     if not body or _checksum(key, body) != value[:CHECKSUM_BYTES]:
         return None
-    with suppress(DecodeError):
-        return scoring_pb2.Verdict.FromString(body)
-    return None
+    try:
+        scoring_pb2.Verdict.FromString(body)
+    except DecodeError:
+        return None
+    return body

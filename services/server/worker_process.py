@@ -19,7 +19,8 @@ from services.server.errors import WorkerDiedError
 from services.server.frames import LENGTH, encode_frame
 
 WITHDRAWAL_SECONDS = 2.0
-"""A worker that takes many calls and does not answer for one within this time after it was cancelled is killed."""
+"""A worker that does not answer for a call within this time after its caller left is killed; so is one that takes many calls
+and does not answer for one that was late."""
 
 
 @dataclass(eq=False, slots=True)
@@ -118,6 +119,8 @@ class WorkerProcess:
     async def _withdraw(self, call: Call, cause: str) -> None:
         if self.concurrency is not None and not call.reply.done():
             self._writer.write(encode_frame({"cancel": call.number}))
+        # One that takes a call at a time hears of nothing, but may be about to end; to start another may take longer.
+        if not call.reply.done() and (self.concurrency is not None or cause == "cancelled"):
             await asyncio.wait([call.reply], timeout=WITHDRAWAL_SECONDS)
         if not call.reply.done():
             self.kill(cause)

@@ -185,7 +185,7 @@ def test_it_starts_the_scorers_that_it_needs_and_stops_them(start_service, post,
 )
 def test_wrong_flags_are_named(flags, part):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "trainer.cli", "serve", "--http", *flags]
+    command = [sys.executable, "-m", "trainer.cli", "serve", "--http", "--port", "0", *flags]
     environment |= {"COLUMNS": "300", "NO_COLOR": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

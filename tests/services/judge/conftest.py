@@ -34,6 +34,8 @@ class Reply:
     headers: dict = field(default_factory=dict)
     seconds: float = 0.0
     """Waits so long first, or until the client leaves."""
+    drip_seconds: float = 0.0
+    """Pause after each byte of the body, until the client leaves."""
     drop: bool = False
     """Closes the connection instead."""
 
@@ -114,7 +116,14 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(reply.body)
+        if not reply.drip_seconds:
+            self.wfile.write(reply.body)
+            return
+        for place in range(len(reply.body)):
+            self.wfile.write(reply.body[place : place + 1])
+            if self.client_leaves(reply.drip_seconds):
+                self.close_connection = True
+                return
 
     def client_leaves(self, seconds):
         readable, _, _ = select.select([self.connection], [], [], seconds)

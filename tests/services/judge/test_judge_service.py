@@ -196,6 +196,11 @@ def test_a_request_that_hangs_is_closed_and_made_again(client, endpoint, replies
     assert "hang" in endpoint.left
 
 
+def test_a_request_that_is_answered_drop_by_drop_is_closed_and_made_again(client, endpoint, replies):
+    drops = replies.Reply(b" " * 1000, drip_seconds=0.2)
+    assert helpfulness(one(client, endpoint.script("drops", drops, replies.score(2)), timeout=30.0)) == 0.25
+
+
 def test_an_item_has_no_more_than_its_time(client, endpoint, replies):
     outcome = one(client, endpoint.script("late", replies.score(5, seconds=60)), timeout=1.0)
     assert "gave no answer within 0.95 seconds" in failure(outcome, ErrorReason.DEADLINE)
@@ -253,6 +258,15 @@ def test_keys_and_texts_are_in_no_log(judge, client, endpoint, replies):
     one(client, endpoint.script("garbled", replies.text("CONFIDENTIAL answer")), prompt="CONFIDENTIAL prompt")
     for secret in (KEY, "CONFIDENTIAL", "SECRET TEXT"):
         assert secret not in judge.log
+
+
+def test_not_even_what_the_endpoint_says_again_is_in_the_log_of_everything(start_service, endpoint, replies):
+    told = replies.Reply(replies.score(4).body, headers={"X-Echo": f"{KEY} CONFIDENTIAL"})
+    flags = ("--base-url", endpoint.url, "--model", "m", "--api-key-variable", "MY_KEY", "--log-level", "debug")
+    judge = start_service("services.judge", *flags, MY_KEY=KEY)
+    with ScoringClient("judge", judge.address) as client:
+        assert helpfulness(one(client, endpoint.script("echo", told))) == 0.75
+    assert KEY not in judge.log and "CONFIDENTIAL" not in judge.log
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b'{"choices": [{"mess', b"[" * 10**6])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_tensors
 from typer.testing import CliRunner
 
 from services.client.scoring import ScoringClient
@@ -240,6 +242,10 @@ def test_files_that_are_no_heads_of_ours_are_refused(made: tuple[Calibration, Pa
     save_head(Head(head.weights, head.facts.model_copy(update={"embedding_digest": "0" * 16})), path)
     with pytest.raises(BackendError, match="embedding model 0000000000000000; here is"):
         HeadBackend(path)
+    save_tensors({"weights": torch.zeros(4, dtype=torch.bfloat16)}, path)
+    with pytest.raises(BackendError, match="its weights are of a type that no head has"):
+        load_head(path)
+
 
 
 def test_the_command_and_the_service(start_service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -318,6 +318,29 @@ def test_a_late_message_is_sent_to_the_next_replica_and_the_first_answer_counts(
         assert ended.wait(20)
 
 
+def test_messages_side_by_side_are_hedged_at_the_other_replica(make_client):
+    """Half of four messages meet the replica that hangs, whoever else asks meanwhile."""
+    ended = threading.Event()
+    with (
+        serving(lambda _request, _context: ended.wait()) as (stuck, _),
+        serving(score_all) as (well, _),
+        make_client("scripted", f"{stuck},{well}", hedge_seconds=0.2, message_items=1) as client,
+    ):
+        outcomes = client.score(items(4), 5)
+        ended.set()
+    assert all(isinstance(outcome, Verdict) for outcome in outcomes.values())
+
+
+def test_a_message_is_tried_again_at_the_other_replica(make_client):
+    with (
+        serving(fail(grpc.StatusCode.UNAVAILABLE)) as (broken, servicer),
+        serving(score_all) as (well, _),
+        make_client("scripted", f"{broken},{well}", message_items=1) as client,
+    ):
+        assert all(isinstance(outcome, Verdict) for outcome in client.score(items(40), 30).values())
+    assert len(servicer.requests) == 20
+
+
 def test_a_hedge_that_fails_leaves_the_first_call_alone(make_client):
     with (
         serving(slow(0.6)) as (late, _),
@@ -357,6 +380,35 @@ def test_outcomes_stream_as_their_messages_are_answered(served):
         found = list(client.stream(items(3), 30))
     assert [item_id for item_id, _ in found][-1] == "i0"
     assert {item_id for item_id, _ in found} == {"i0", "i1", "i2"}
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["hangs", "is full"])
+def test_who_leaves_a_stream_waits_for_nobody(busy):
+    """Calls under way are cancelled, and those that would be tried again are not."""
+    ended = threading.Event()
+
+    def first_only(request, context):
+        if request.items[0].id == "i0":
+            return score_all(request, context)
+        if busy:
+            return full(100)(request, context)
+        context.add_callback(ended.set)
+        ended.wait(20)
+        return score_all(request, context)
+
+    with serving(first_only) as (address, servicer), ScoringClient("scripted", address, message_items=1) as client:
+        stream = client.stream(items(20), 15)
+        assert next(stream)[0] == "i0"
+        while len(servicer.requests) < 2:
+            time.sleep(0.02)
+        start = time.monotonic()
+        stream.close()
+        assert time.monotonic() - start < 5
+        assert busy or ended.wait(5)
+        made = client.calls
+        time.sleep(0.5)
+        assert client.calls == made
+        assert len(servicer.requests) < 20
 
 
 def test_options_weights_and_fresh_reach_every_message(served):

@@ -1,10 +1,14 @@
 """Fan-out: which component came from where, what is missing and why, and what was tried again."""
 
+import asyncio
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 
+from services.async_scoring import AsyncScoring
 from services.client.channel import ServiceError
 from services.scored import Scored, merge
 from services.scoring import Scoring
@@ -61,6 +65,24 @@ def test_equal_items_are_judged_once_and_all_get_the_verdict(puppet):
     }
 
 
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        (
+            Item("bad", "", "\ud83d\ude00"),
+            Item("good", "", "\U0001f600"),
+        ),  # two halves of a character, and the character
+        (Item("bad", "", "", {"limit": Decimal(3)}), Item("good", "", "", {"limit": "3"})),
+        (Item("bad", "", "", {"limit": {1: {2}, "a": 1}}), Item("good", "", "", {"limit": 3})),
+    ],
+)
+def test_an_item_that_cannot_be_sent_is_equal_to_none_that_can(puppet, bad, good):
+    with Scoring({"puppet": puppet.address}) as scoring:
+        scored = scoring.score({"puppet": [bad, good]}, 30)
+    assert scored["bad"].missing == {"puppet": "INVALID_ITEM"}
+    assert scored["good"].components["puppet/value"] == 1.0
+
+
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not(puppet, tmp_path):
     with Scoring({"puppet": puppet.address}, retries=2) as scoring:
         late_once = Item("late", "", f"once {tmp_path / 'once'}", timeout_seconds=1.0)
@@ -104,8 +126,26 @@ def test_the_time_is_for_everything(puppet):
         assert scoring.calls["puppet"] <= 2
 
 
+@pytest.mark.parametrize("hangs", [False, True], ids=["nobody there", "nobody answers"])
+@pytest.mark.parametrize("kind", [Scoring, AsyncScoring])
+def test_who_cannot_be_asked_for_a_description_takes_no_more_than_the_time(kind, hangs):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if hangs:
+            silent.listen()
+        scoring = kind({"x": f"127.0.0.1:{silent.getsockname()[1]}"}, patience_seconds=20.0)
+        asked = {"x": [Item("a", "", "")]}
+        start = time.monotonic()
+        scored = scoring.score(asked, 0.5) if kind is Scoring else asyncio.run(scoring.score(asked, 0.5))
+        assert time.monotonic() - start < 5
+        assert scored["a"].missing["x"] in ("DEADLINE", "UNAVAILABLE")
+
+
 def test_an_unknown_scorer_is_named():
-    with Scoring({"math": "127.0.0.1:1"}) as scoring, pytest.raises(ValueError, match=r"no address for scorer 'maths'.*math"):
+    with (
+        Scoring({"math": "127.0.0.1:1"}) as scoring,
+        pytest.raises(ValueError, match=r"no address for scorer 'maths'.*math"),
+    ):
         scoring.score({"maths": []}, 1)
 
 

@@ -57,3 +57,10 @@ class Reckoner:
         if length % 2 == 0:
             components["reckoner/half"] = length / 2
         return Verdict(components, "done", {"length": f"{length:g}"}, repeatable=command != "moody")
+
+
+class Sweet(Reckoner):
+    """Has its parent's name and version, and other verdicts."""
+
+    def __init__(self, ledger):
+        super().__init__(ledger, taste=100)

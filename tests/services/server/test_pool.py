@@ -118,6 +118,24 @@ def test_cancelling_a_running_call_kills_it_and_one_in_the_queue_only_leaves(tmp
     asyncio.run(scene())
 
 
+def test_a_cancelled_call_that_is_about_to_end_costs_no_worker():
+    """Callers who come and go would else keep a worker that loads a model from ever working."""
+
+    async def scene():
+        async with machines() as pool:
+            before = set(pool.pids)
+            for _ in range(3):
+                leaving = asyncio.create_task(pool.call("sleep", 0.3, 60))
+                await asyncio.sleep(0.1)
+                leaving.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await leaving
+                assert await pool.call("greet", "you", 5) == "hello you"
+            assert set(pool.pids) == before
+
+    asyncio.run(scene())
+
+
 def test_time_in_the_queue_is_not_time_in_the_worker():
     async def scene():
         async with machines() as pool:

@@ -1,18 +1,27 @@
 """What a service remembers, for whom, and for how long; and that equal items under way are graded once."""
 
+import asyncio
 import json
 import os
 import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis
 
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
 from services.queue.embedded_redis import EmbeddedRedis
+from services.server.shared_verdicts import SharedVerdicts
 
 WAIT = 30
 
@@ -146,6 +155,7 @@ def test_weights_make_a_total_of_remembered_and_of_new_verdicts(fresh_ledger):
             "weights: 'reckoner/length' is nan; it must be a finite number",
         ),
         ({"options_json": '{"factors": 2}'}, "options_json: unknown key 'factors'; known: factor, note"),
+        ({"options_json": json.dumps({"note": "n" * 70_000})}, "options_json has 70012 characters; it may have 65536"),
         ({"options_json": "[1]"}, "options_json is a JSON list, not an object"),
         ({"options_json": "{"}, "options_json is not JSON"),
     ],
@@ -155,6 +165,37 @@ def test_weights_and_options_that_mean_nothing_are_refused(served, request_, com
         served.ask("abc", **request_)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error.value.details().startswith(complaint)
+
+
+def test_options_are_part_of_what_is_remembered_and_no_text_passes_for_them(fresh_ledger):
+    """Texts and options are apart in the key, and options that an item overrules are still another request."""
+    two, three = '{"factor": 2}', '{"factor": 3}'
+    for _ in range(2):
+        assert lengths(fresh_ledger.ask("abcd", checks=two)) == [8]
+        assert lengths(fresh_ledger.ask("abcd", options_json=two)) == [8]
+        assert lengths(fresh_ledger.ask("abcd", options_json=two, checks=three)) == [12]
+        assert lengths(fresh_ledger.ask("abcd", options_json=three, checks=two)) == [8]
+        assert lengths(fresh_ledger.ask(two + "abcd")) == [len(two) + 4]
+
+
+def test_health_answers_while_options_are_put_beside_checks_of_many_parts(served):
+    """Nobody parses an item's checks in the process that answers health."""
+    checks = json.dumps({"note": [[number] for number in range(1_000_000)]})
+    channel = grpc.insecure_channel(
+        served.service.address, options=[("grpc.max_send_message_length", 16 << 20), ("grpc.use_local_subchannel_pool", 1)]
+    )
+    request = scoring_pb2.ScoreBatchRequest(
+        items=[{"id": "a", "checks_json": checks}], options_json='{"factor": 2}'
+    )
+    call = scoring_pb2_grpc.ScorerStub(channel).ScoreBatch.future(request, timeout=WAIT)
+    health = health_pb2_grpc.HealthStub(grpc.insecure_channel(served.service.address))
+    longest = 0.0
+    while not call.done():
+        start = time.monotonic()
+        health.Check(health_pb2.HealthCheckRequest(), timeout=WAIT)
+        longest = max(longest, time.monotonic() - start)
+    assert call.result().results[0].error.message.startswith("checks.note")
+    assert longest < 0.4
 
 
 def test_an_item_of_its_own_checks_keeps_them_and_bad_ones_are_its_own_error(served):
@@ -236,10 +277,10 @@ def test_memory_is_bounded_and_the_oldest_go_first(start_service, tmp_path):
     small = Served(start_service, tmp_path, "--cache-mb", "1")
     first = [f"first {number}" for number in range(100)]
     small.ask(*first)
-    for start in range(0, 2000, 400):  # more than a megabyte of entries
+    for start in range(0, 4000, 400):  # more than a megabyte of entries
         small.ask(*(f"later {number}" for number in range(start, start + 400)))
     small.ledger.write_text("")
-    small.ask("later 1999", *first)
+    small.ask("later 3999", *first)
     assert sorted(small.graded()) == sorted(first)
 
 
@@ -304,6 +345,16 @@ def test_other_arguments_of_the_scorer_are_another_memory(start_service, tmp_pat
     assert lengths(other.ask("tasted")) == [13]
 
 
+def test_another_scorer_of_the_same_name_and_version_is_another_memory(start_service, tmp_path, redis):
+    one = Served(start_service, tmp_path, "--cache-url", redis.url)
+    other = Served(start_service, tmp_path, "--cache-url", redis.url, "--scorer", "reckoner:Sweet")
+    client = Redis.from_url(redis.url)
+    before = len(client.keys("assay:verdict:*"))
+    assert lengths(one.ask("whose")) == [5]
+    until(lambda: len(client.keys("assay:verdict:*")) == before + 1)
+    assert lengths(other.ask("whose")) == [105]
+
+
 def test_what_redis_has_garbled_is_no_verdict(start_service, tmp_path, redis):
     one = Served(start_service, tmp_path, "--cache-url", redis.url)
     client = Redis.from_url(redis.url)
@@ -350,3 +401,117 @@ def test_a_cache_address_that_is_none_is_refused_without_quoting_it(start_servic
     assert service.process.wait(30) == 2
     assert "--cache-url: not an address of Redis; write redis://" in service.log
     assert "secret" not in service.log
+
+
+KEYS = [bytes([number]) * 16 for number in range(2)]
+
+
+def with_shared(url, test):
+    """Runs a coroutine function of the shared verdicts at the URL."""
+
+    async def run():
+        shared = SharedVerdicts(url, 60)
+        try:
+            await test(shared)
+        finally:
+            await shared.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"*abc\r\n",
+        b"*1\r\n$x\r\n",
+        b"*-1\r\n",
+        b":5\r\n",
+        b"*1\r\n$-1\r\n",
+        b"%1\r\n+a\r\n+b\r\n",
+        b"*1\r\n" * 5000,
+        b"HTTP/1.1 400\r\n\r\n",
+    ],
+    ids=["no length", "no size", "no list", "a number", "too few", "a map", "too deep", "another protocol"],
+)
+def test_what_is_no_redis_costs_no_verdict_and_ends_no_writer(reply):
+    async def answer(reader, writer):
+        with suppress(ConnectionError):
+            while await reader.read(65536):
+                writer.write(reply)
+        writer.close()
+
+    async def check():
+        async with await asyncio.start_server(answer, "127.0.0.1") as server:
+            host, port = server.sockets[0].getsockname()
+            shared = SharedVerdicts(f"redis://{host}:{port}/0", 60)
+            assert await shared.get(KEYS) == {}
+            shared.put(KEYS[0], scoring_pb2.Verdict(label="right").SerializeToString())
+            await asyncio.sleep(0.2)
+            await shared.close()
+
+    asyncio.run(check())
+
+
+def test_a_redis_that_takes_its_time_takes_it_from_the_calls(start_service, tmp_path, redis):
+    """What has a verdict by the deadline keeps it, though Redis answered late."""
+    reads = []
+
+    class LateRedis(socketserver.BaseRequestHandler):
+        def handle(self):
+            parts = urlsplit(redis.url)
+            with socket.create_connection((parts.hostname, parts.port)) as behind, suppress(ConnectionError):
+                while said := self.request.recv(65536):
+                    if b"MGET" in said:
+                        reads.append(said)
+                        time.sleep(0.06)
+                    behind.sendall(said)
+                    self.request.sendall(behind.recv(65536))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), LateRedis) as late:
+        late.daemon_threads = True
+        threading.Thread(target=late.serve_forever, daemon=True).start()
+        url = redis.url.replace(f":{urlsplit(redis.url).port}", f":{late.server_address[1]}")
+        served = Served(start_service, tmp_path, "--cache-url", url)
+        served.ask(*"abcde")
+        found = served.ask(*"fghi", "sleep 600", timeout=0.4)  # the last in a chunk of its own
+        late.shutdown()
+    assert len(reads) == 2
+    assert [result.WhichOneof("outcome") for result in found.results] == ["verdict"] * 4 + ["error"]
+
+
+def test_a_redis_that_takes_no_more_is_read_all_the_same(tmp_path):
+    """It is full of what it may not forget, or a replica."""
+    with EmbeddedRedis(tmp_path / "redis") as redis:
+        client = Redis.from_url(redis.url)
+
+        async def check(shared):
+            shared.put(KEYS[0], scoring_pb2.Verdict(label="right").SerializeToString())
+            await asyncio.to_thread(until, lambda: client.keys("assay:verdict:*"))
+            client.config_set("maxmemory", 1)
+            shared.put(KEYS[1], scoring_pb2.Verdict(label="lost").SerializeToString())
+            await asyncio.sleep(0.5)
+            assert list(await shared.get(KEYS)) == KEYS[:1]
+
+        with_shared(redis.url, check)
+
+
+FILL = """
+import os, psutil
+from protos.gen.assay.v1 import scoring_pb2
+from services.server.desk import verdict_to_wire
+from services.server.verdict_cache import VerdictCache
+from services.verdicts import Verdict
+
+cache = VerdictCache("s", "1", {}, 32 << 20, None)
+before = psutil.Process().memory_info().rss
+for _ in range(150_000):
+    verdict = Verdict({"math/correctness": 1.0, "math/syntax": 1.0}, "right", {"extracted": "4"})
+    cache.put(os.urandom(16), verdict_to_wire(verdict).SerializeToString(deterministic=True))
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+def test_what_is_remembered_takes_the_memory_that_it_may():
+    """Not that of messages, which is several times that of their bytes."""
+    filled = subprocess.run([sys.executable, "-c", FILL], check=True, capture_output=True, text=True)
+    assert int(filled.stdout) < 40 << 20

@@ -199,6 +199,16 @@ def test_a_malformed_chunk_ends_the_stream_after_the_chunks_before_it(stub):
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_chunk_that_is_no_message_ends_the_stream_after_the_chunks_before_it(puppet):
+    with grpc.insecure_channel(puppet.address) as channel:
+        chunks = [batch("sleep 0.3", "value 0.5").SerializeToString(), b"\xff no message"]
+        stream = channel.stream_stream("/assay.v1.Scorer/ScoreStream")(iter(chunks), timeout=30)
+        assert values(scoring_pb2.ScoreBatchResponse.FromString(next(stream))) == [1.0, 0.5]
+        with pytest.raises(grpc.RpcError) as error:
+            next(stream)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_a_stream_overtakes_a_slow_chunk(stub):
     stream = stub.ScoreStream(iter([batch("sleep 1.5"), batch("value 0.5")]), timeout=30)
     assert [values(response) for response in stream] == [[0.5], [1.0]]
