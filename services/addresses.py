@@ -34,6 +34,10 @@ RETRY_AFTER = "retry-after-ms"
 """Key of the trailing metadata that goes with RESOURCE_EXHAUSTED: whole milliseconds to wait before another try."""
 
 
+class WrongAddressError(ValueError):
+    """What cannot be an address."""
+
+
 class UnknownAddressError(LookupError):
     """A user's own scorer that nobody has said where it serves."""
 

@@ -67,7 +67,7 @@ class AsyncScoring:
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, Scored]:
         """As `Scoring.score`."""
-        unknown = sorted(items.keys() - self._clients.keys())
+        unknown = sorted({*items, *(options or {})} - self._clients.keys())
         if unknown:
             raise ValueError(f"no address for scorer {unknown[0]!r}; known: {', '.join(self._clients)}")
         deadline = time.monotonic() + timeout_seconds

@@ -66,6 +66,21 @@ class Plan:
                 items.setdefault(scorer, []).append(asking.item)
         return items
 
+    def refuse_unknown(self, descriptions: Mapping[str, ScorerDescription]) -> None:
+        """Raises ValueError for a weight of a component that its scorer does not declare: totals would leave it out.
+
+        Scorers of one's own may have components of any name, so no weight is refused before all in the routes have answered.
+        """
+        own = {scorer for scorers in self.routes.values() for scorer in scorers}.difference(SCORERS)
+        if not own <= descriptions.keys():
+            return
+        declared = {one.name for description in descriptions.values() for one in description.components}
+        for name in self.weights:
+            scorer = name.partition("/")[0]
+            if scorer in descriptions and name not in declared:
+                known = ", ".join(one.name for one in descriptions[scorer].components)
+                raise ValueError(f"weights: unknown component {name!r}; known: {known}")
+
     def reward(self, domain: str, scored: Scored, descriptions: Mapping[str, ScorerDescription]) -> Reward:
         """What the scorers said, weighed. descriptions: of the scorers that could be asked what they declare."""
         scorers = self.scorers(domain)
@@ -80,6 +95,13 @@ def _addresses(plan: Plan, given: Mapping[str, str] | None) -> dict[str, str]:
     routed = [scorer for scorers in plan.routes.values() for scorer in scorers]
     given = given or {}
     return {name: given.get(name) or address_of(name) for name in dict.fromkeys([*SCORERS, *routed, *given])}
+
+
+def _rewards(
+    plan: Plan, askings: Sequence[Asking], scored: Mapping[str, Scored], descriptions: Mapping[str, ScorerDescription]
+) -> dict[str, Reward]:
+    plan.refuse_unknown(descriptions)
+    return {one.item.id: plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}
 
 
 class Rewards:
@@ -108,12 +130,12 @@ class Rewards:
         """A reward for each item, by id; ids are unique.
 
         plan: another one for this call, of the same scorers.
-        Raises ValueError for a domain that nobody scores, and what `Scoring.score` raises.
+        Raises ValueError for a domain that nobody scores and a weight of a component that its scorer does not have, and what
+        `Scoring.score` raises.
         """
         plan = plan or self.plan
         scored = self._scoring.score(plan.by_scorer(askings), timeout_seconds, plan.options)
-        descriptions = self._scoring.descriptions
-        return {one.item.id: plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}
+        return _rewards(plan, askings, scored, self._scoring.descriptions)
 
 
 class AsyncRewards:
@@ -139,5 +161,4 @@ class AsyncRewards:
         """As `Rewards.score`."""
         plan = plan or self.plan
         scored = await self._scoring.score(plan.by_scorer(askings), timeout_seconds, plan.options)
-        descriptions = self._scoring.descriptions
-        return {one.item.id: plan.reward(one.domain, scored[one.item.id], descriptions) for one in askings}
+        return _rewards(plan, askings, scored, self._scoring.descriptions)

@@ -83,10 +83,10 @@ class Scoring:
             `checks` each gets the keys that it knows.
         timeout_seconds: for everything, retries included.
         options: scorer name to checks of every item that does not have the same key itself.
-        Raises ValueError for a scorer without an address, for ids twice under one scorer and for two scorers that
-        return the same component; ServiceError where an address is not that of a scoring service.
+        Raises ValueError for a scorer without an address (in `items` or `options`), for ids twice under one scorer and for
+        two scorers that return the same component; ServiceError where an address is not that of a scoring service.
         """
-        unknown = sorted(items.keys() - self._clients.keys())
+        unknown = sorted({*items, *(options or {})} - self._clients.keys())
         if unknown:
             raise ValueError(f"no address for scorer {unknown[0]!r}; known: {', '.join(self._clients)}")
         deadline = time.monotonic() + timeout_seconds

@@ -56,7 +56,13 @@ def make_askings(
     check: str | None,
     end_texts: Sequence[str] = END_TEXTS,
 ) -> list[Asking]:
-    """What OpenRLHF asks for. Raises ValueError, which gives the place, for a query that does not hold its prompt."""
+    """What OpenRLHF asks for. Raises ValueError for lists of different lengths, and, with the place, for a query that does
+    not hold its prompt.
+    """
+    if not len(queries) == len(prompts) == len(labels):
+        raise ValueError(
+            f"{len(queries)} queries, {len(prompts)} prompts and {len(labels)} labels; there must be as many of each"
+        )
     return [
         Asking(domain, Item(str(place), prompt, _response(place, query, prompt, end_texts), of_label(label, check)))
         for place, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True))

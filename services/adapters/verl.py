@@ -56,13 +56,22 @@ def reward_function(
     ) -> dict[str, float]:
         extra = extra_info or {}
         found = of_label(ground_truth, check) | pick(checks, extra)
-        question = "" if prompt is None else prompt_text(extra[prompt])
-        item = Item(str(next(ids)), question, solution_str, found)
+        item = Item(str(next(ids)), _question(prompt, extra), solution_str, found)
         (reward,) = rewards = await source.score_async([Asking(_domain(domain, data_source), item)])
         (score,) = source.numbers(rewards)
         return {"score": score} | {name: reward.scored.components.get(name, nan) for name in plan.weights}
 
     return compute_score
+
+
+def _question(key: str | None, extra: Mapping[str, Any]) -> str:
+    if key is None:
+        return ""
+    if key not in extra:
+        raise ValueError(
+            f"extra_info has no {key!r} (`prompt` names it); it has {', '.join(map(repr, extra)) or 'nothing'}"
+        )
+    return prompt_text(extra[key])
 
 
 def _domain(domain: str | Mapping[str, str], data_source: str) -> str:

@@ -35,6 +35,7 @@ class AsyncScoringClient:
     ) -> None:
         self.name = name
         self.address = address
+        self._addresses = replicas(address)
         self._patience_seconds = patience_seconds
         self._hedge_seconds = hedge_seconds
         self._message_items = message_items
@@ -66,7 +67,7 @@ class AsyncScoringClient:
         Raises ServiceError; ServiceUnavailableError after the client's patience or the deadline.
         """
         again = AsyncRetrying(**retrying(deadline, self._patience_seconds))
-        return await again(self._describe, self._replicas(), timeout_seconds, deadline)
+        return await again(self._describe, self._turn(), timeout_seconds, deadline)
 
     async def _describe(self, next_stub: NextStub, timeout_seconds: float, deadline: float) -> ScorerDescription:
         seconds = max(0.0, min(timeout_seconds, deadline - time.monotonic()))
@@ -120,7 +121,7 @@ class AsyncScoringClient:
         """The outcomes of one message's items."""
         again = AsyncRetrying(**retrying(deadline, self._patience_seconds))
         try:
-            return unpack(self.name, request, await again(self._call, self._replicas(), request, deadline))
+            return unpack(self.name, request, await again(self._call, self._turn(), request, deadline))
         except ServiceError as error:
             return failed(request, error)
 
@@ -149,13 +150,13 @@ class AsyncScoringClient:
         self._calls += 1
         return await stub.ScoreBatch(request, timeout=max(0.0, deadline - time.monotonic()))
 
-    def _replicas(self) -> NextStub:
-        """As `ScoringClient._replicas`."""
+    def _turn(self) -> NextStub:
+        """As `ScoringClient._turn`."""
         turns = itertools.count(next(self._turns))
 
         def next_stub() -> Any:
             if not self._channels:
-                self._channels = [open_async_channel(address) for address in replicas(self.address)]
+                self._channels = [open_async_channel(address) for address in self._addresses]
             return scoring_pb2_grpc.ScorerStub(self._channels[next(turns) % len(self._channels)])
 
         return next_stub

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from services.addresses import MAX_MESSAGE_BYTES, RETRY_AFTER
+from services.addresses import MAX_MESSAGE_BYTES, RETRY_AFTER, WrongAddressError
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -63,10 +63,18 @@ class ServiceUnavailableError(ServiceError):
 
 
 def replicas(address: str) -> list[str]:
-    """The addresses in one that may list several, commas between them. Raises ValueError where one is empty."""
+    """The addresses in one that may list several, commas between them.
+
+    Raises WrongAddressError where one is empty or has no port.
+    """
     addresses = [part.strip() for part in address.split(",")]
     if not all(addresses):
-        raise ValueError(f"address {address!r} has an empty part; write host:port, or several with commas between them")
+        raise WrongAddressError(
+            f"address {address!r} has an empty part; write host:port, or several with commas between them"
+        )
+    for part in addresses:
+        if ":" not in part:  # gRPC would take port 443
+            raise WrongAddressError(f"address {part!r} has no port; write host:port")
     return addresses
 
 

@@ -78,9 +78,11 @@ class ScoringClient:
         hedge_seconds: a message that is not answered by then is sent a second time, to the next replica; the first answer
             counts and the other call is cancelled. None sends each once.
         message_items: the largest number of items in a message.
+        Raises services.addresses.WrongAddressError for an address without a port.
         """
         self.name = name
         self.address = address
+        self._addresses = replicas(address)
         self._patience_seconds = patience_seconds
         self._hedge_seconds = hedge_seconds
         self._message_items = message_items
@@ -114,7 +116,7 @@ class ScoringClient:
         Raises ServiceError; ServiceUnavailableError after the client's patience or the deadline.
         """
         again = Retrying(**retrying(deadline, self._patience_seconds))
-        return again(self._describe, self._replicas(), timeout_seconds, deadline)
+        return again(self._describe, self._turn(), timeout_seconds, deadline)
 
     def _describe(self, next_stub: NextStub, timeout_seconds: float, deadline: float) -> ScorerDescription:
         seconds = max(0.0, min(timeout_seconds, deadline - time.monotonic()))
@@ -172,7 +174,7 @@ class ScoringClient:
         """The outcomes of one message's items."""
         again = Retrying(**retrying(deadline, self._patience_seconds, calls.ended))
         try:
-            return unpack(self.name, request, again(self._call, calls, self._replicas(), request, deadline))
+            return unpack(self.name, request, again(self._call, calls, self._turn(), request, deadline))
         except ServiceError as error:
             return failed(request, error)
 
@@ -206,14 +208,14 @@ class ScoringClient:
                 for call in made:
                     call.cancel()
 
-    def _replicas(self) -> NextStub:
+    def _turn(self) -> NextStub:
         """What each try of one message goes to: the replica whose turn it is, then those after it."""
         turns = itertools.count(next(self._turns))
 
         def next_stub() -> Any:
             with self._lock:
                 if not self._channels:
-                    self._channels = [open_channel(address) for address in replicas(self.address)]
+                    self._channels = [open_channel(address) for address in self._addresses]
                 return scoring_pb2_grpc.ScorerStub(self._channels[next(turns) % len(self._channels)])
 
         return next_stub

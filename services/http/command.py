@@ -106,7 +106,7 @@ def serve(
     except ImportError as error:
         extra = "all" if start else "http"
         raise typer.BadParameter(f"the package {error.name!r} is not installed; pip install 'assay[{extra}]'") from None
-    from services.addresses import UnknownAddressError
+    from services.addresses import UnknownAddressError, WrongAddressError
     from services.rewards import WEIGHTS, Plan
     from services.server.logs import LEVELS
 
@@ -133,7 +133,9 @@ def serve(
     try:
         code = run(options)
     except UnknownAddressError as error:
-        raise typer.BadParameter(f"{error}; or give --address") from None
+        raise typer.BadParameter(f"{error}; or give --address, or --start with --scorer") from None
+    except WrongAddressError as error:
+        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
 
 
@@ -164,9 +166,13 @@ def _options(texts: list[str] | None) -> dict[str, dict[str, Any]]:
         scorer, _, key = name.partition(".")
         if not key:
             raise typer.BadParameter(f"--option takes SCORER.KEY=VALUE, not {name!r}")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        options.setdefault(scorer, {})[key] = value
+        options.setdefault(scorer, {})[key] = json_or_text(text)
     return options
+
+
+def json_or_text(text: str) -> Any:
+    """A flag's value as JSON; what is not JSON is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -10,6 +10,7 @@ from services.judge.endpoint import Endpoint, EndpointError
 from services.judge.questions import SYSTEM, about_one, scale_form
 from services.judge.rubrics import Rubric, digest_of
 from services.judge.settings import Settings
+from services.server.errors import StartError
 from services.verdicts import ItemError
 
 RUBRIC = Rubric(
@@ -43,6 +44,8 @@ class JudgeBackend:
         cacheable: whether estimates may be remembered: no endpoint promises to say the same twice.
         Raises StartError.
         """
+        if not (settings.get("base_url") and settings.get("model")):
+            raise StartError("a judge needs --judge-model and --judge-base-url; one of them is not given")
         found = Settings(**settings)
         self.digest = digest_of(found.base_url, found.model, found.max_tokens, RUBRIC.model_dump(), SYSTEM)
         self.cacheable = cacheable

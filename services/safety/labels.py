@@ -87,7 +87,7 @@ def _row(line: str, text: str, toxic: str, toxic_values: Sequence[str]) -> tuple
         return f"a JSON {type(row).__name__}, not an object"
     for column in (text, toxic):
         if column not in row:
-            return f"no column {column!r}"
+            return f"no column {column!r}; there are {', '.join(map(repr, list(row)[:10])) or 'none'}"
     value, label = row[text], row[toxic]
     if not isinstance(value, str) or not value.strip():
         return f"{text!r} is {'blank' if isinstance(value, str) else 'no text'}"
@@ -98,4 +98,8 @@ def _row(line: str, text: str, toxic: str, toxic_values: Sequence[str]) -> tuple
         if isinstance(label, (str, int, float))
         else None
     )
-    return f"{toxic!r} is neither true nor false; name its toxic values" if known is None else (value, known)
+    return (
+        f"{toxic!r} is neither true nor false; name its toxic values by --toxic-value"
+        if known is None
+        else (value, known)
+    )

@@ -16,6 +16,7 @@ from rich.text import Text
 from services.jobs.job import Job, JobState
 from trainer.cli.display import print_summary
 from trainer.cli.jobs import print_jobs, state_line
+from trainer.cli.services import scoring_address
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("ASSAY_DATA") or ROOT.parent / "shared" / "data")
@@ -135,8 +136,11 @@ def test_a_scorer_of_the_users_own_by_import_path(tmp_path):
         (["-d", "math", "absent.jsonl"], "absent.jsonl"),
         (["-d", "math", "rows.jsonl", "--address", "127.0.0.1:1"], "127.0.0.1:1"),
         (["-d", "math", "rows.jsonl", "--check", "golld=answer"], "golld"),
-        (["-d", "math", "rows.jsonl", "--check", "gold"], "NAME=VALUE"),
         (["-d", "mine", "rows.jsonl", "--scorer", "mine=nowhere.mod:Class"], "nowhere"),
+        (["-d", "math", "rows.jsonl", "--address", "scorers"], "'scorers' has no port"),
+        (["-d", "math", "rows.jsonl", "--check", "gold"], "--check takes KEY=COLUMN"),
+        (["-d", "math", "rows.jsonl", "--option", "percnt=ratio"], "--option: math has no key 'percnt'"),
+        (["-d", "math", "rows.jsonl", "--option", "percent"], "--option takes KEY=VALUE"),
         (["-d", "math", "rows.jsonl", "--scorer", "math=a.b:C"], "taken"),
     ],
 )
@@ -146,6 +150,23 @@ def test_bad_arguments_are_named(tmp_path, arguments, part):
     assert done.returncode == 2
     assert part in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_option_holds_for_rows_that_do_not_have_the_key(tmp_path):
+    rows = [{"response": "50%", "gold": "50"}, {"response": "50%", "gold": "50", "percent": "either"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = ("--option", "percent=ratio", "--option", "relative_tolerance=0.001")
+    strict, lenient, _sums = lines(assay("score", "-d", "math", tmp_path / "rows.jsonl", "--json", *options))
+    assert (strict["label"], lenient["label"]) == ("wrong", "correct")
+
+
+def test_an_address_of_another_scorer_is_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"response": "1", "gold": "1"}\n')
+    own = {"brevity": "examples.scorers.brevity:Brevity"}
+    with scoring_address("brevity", own, Console(stderr=True)) as address:
+        done = assay("score", "-d", "math", tmp_path / "rows.jsonl", "--address", address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{address} scores brevity, not math" in " ".join(done.stderr.split())
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from services.http.command import serve
+from services.http.command import json_or_text, serve
 from services.sandbox.command import execute
 from trainer.cli.calibrate import calibrate
 from trainer.cli.tasks import tasks
@@ -225,6 +225,15 @@ def score(
             show_default=False,
         ),
     ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="KEY=VALUE",
+            help="A key of the scorer's checks for every row that does not have it: JSON, or a text, e.g. --option percent=ratio.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     scorer: CustomScorers = None,
     address: Annotated[
@@ -247,15 +256,16 @@ def score(
     from trainer.cli.rows import Columns
     from trainer.cli.score import score as score_file
 
-    columns = Columns(prompt, response, id_column, _pairs(checks or [], "--check"), response_text)
-    raise typer.Exit(score_file(file, domain, columns, as_json, _pairs(scorer or [], "--scorer"), address))
+    columns = Columns(prompt, response, id_column, _pairs(checks or [], "--check", "KEY=COLUMN"), response_text)
+    chosen = {key: json_or_text(text) for key, text in _pairs(options or [], "--option", "KEY=VALUE").items()}
+    raise typer.Exit(score_file(file, domain, columns, chosen, as_json, _pairs(scorer or [], "--scorer"), address))
 
 
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
+def _pairs(texts: list[str], option: str, metavar: str = "NAME=PKG.MOD:CLASS") -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in texts:
         name, _, value = text.partition("=")
         if not name or not value:
-            raise typer.BadParameter(f"{option} takes NAME=VALUE, not {text!r}")
+            raise typer.BadParameter(f"{option} takes {metavar}, not {text!r}")
         pairs[name] = value
     return pairs

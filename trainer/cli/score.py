@@ -10,14 +10,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from services.addresses import WrongAddressError
 from services.client.channel import ServiceError
 from services.client.scoring import ScoringClient
 from services.verdicts import Component, Item, ItemError, Outcome, Verdict
 from trainer.cli.rows import Columns, Row, read_rows
-from trainer.cli.services import scoring_address
+from trainer.cli.services import SCORERS, scoring_address
 
 ROWS_AT_ONCE = 256
 TIMEOUT_SECONDS = 600.0
@@ -62,7 +64,13 @@ class Tally:
 
 
 def score(
-    file: Path, domain: str, columns: Columns, as_json: bool, custom: Mapping[str, str], address: str | None
+    file: Path,
+    domain: str,
+    columns: Columns,
+    options: Mapping[str, Any],
+    as_json: bool,
+    custom: Mapping[str, str],
+    address: str | None,
 ) -> int:
     """Scores a file; see `assay score --help`. Returns the exit code."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -71,29 +79,34 @@ def score(
             found = address or stack.enter_context(scoring_address(domain, custom, console))
             client = stack.enter_context(ScoringClient(domain, found))
             description = client.describe()
-            keys = list(description.checks_schema.get("properties", {}))
-            unknown = sorted(set(columns.checks or {}) - set(keys))
-            if unknown:
-                known = ", ".join(keys) or "none"
-                console.print(f"--check: {domain} has no key {unknown[0]!r}; known: {known}", style="red", markup=False)
+            if domain in SCORERS and description.name != domain:
+                console.print(f"--address: {found} scores {description.name}, not {domain}", style="red", markup=False)
                 return 2
+            keys = list(description.checks_schema.get("properties", {}))
+            for flag, given in (("--check", columns.checks or {}), ("--option", options)):
+                if unknown := sorted(given.keys() - set(keys)):
+                    known = ", ".join(keys) or "none"
+                    console.print(
+                        f"{flag}: {domain} has no key {unknown[0]!r}; known: {known}", style="red", markup=False
+                    )
+                    return 2
             tally = Tally(description.components[0])
             show = _print_json if as_json else _print_text
-            for row, outcome in _outcomes(client, read_rows(file, columns, keys)):
+            for row, outcome in _outcomes(client, read_rows(file, columns, keys), options):
                 tally.add(row, outcome)
                 show(row, outcome)
-        except ServiceError as error:
+        except (ServiceError, WrongAddressError) as error:
             console.print(str(error), style="red", markup=False)
             return 2
     _print_sums(tally, as_json)
     return 0 if tally.scored and not tally.missing else 1
 
 
-def _outcomes(client: ScoringClient, rows: Iterable[Row]) -> Iterator[tuple[Row, Outcome]]:
+def _outcomes(client: ScoringClient, rows: Iterable[Row], options: Mapping[str, Any]) -> Iterator[tuple[Row, Outcome]]:
     rows = iter(rows)
     while chunk := list(islice(rows, ROWS_AT_ONCE)):
         items = [row.item for row in chunk if isinstance(row.item, Item)]
-        answers = client.score(items, TIMEOUT_SECONDS) if items else {}
+        answers = client.score(items, TIMEOUT_SECONDS, options=options) if items else {}
         for row in chunk:
             yield row, row.item if isinstance(row.item, ItemError) else answers[row.item.id]
 

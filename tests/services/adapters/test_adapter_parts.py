@@ -1,8 +1,11 @@
 """What all adapters share: texts of conversations, checks out of columns and labels, what becomes of a missing reward."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
+from services.adapters import verl
 from services.adapters.checks import of_label, pick, plain
 from services.adapters.openrlhf import answer, make_askings
 from services.adapters.source import MissingRewardError, Source
@@ -50,6 +53,12 @@ def test_checks_out_of_columns():
     assert type(plain(np.int64(4))) is int and type(plain({"a": np.bool_(True)})["a"]) is bool
     with pytest.raises(ValueError, match="no column 'answer' for the check 'gold'; there are 'gold', 'tests'"):
         pick({"gold": "answer"}, row)
+
+
+def test_a_prompt_that_verl_does_not_bring_is_named():
+    compute_score = verl.reward_function(Plan(), prompt="question")
+    with pytest.raises(ValueError, match=r"extra_info has no 'question' .*; it has 'index'"):
+        asyncio.run(asyncio.wait_for(compute_score("any", "4", "4", {"index": 0}), 60))
 
 
 def test_checks_out_of_a_label():

@@ -63,8 +63,8 @@ def test_equal_responses_are_asked_once(safety, endpoint, rated):
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (("--judge-model", "m"), "--base-url is ''; write it like http://127.0.0.1:8000/v1"),
-        (("--judge-base-url", "http://127.0.0.1:1/v1"), "no model is named: give --model"),
+        (("--judge-model", "m"), "a judge needs --judge-model and --judge-base-url"),
+        (("--judge-base-url", "http://127.0.0.1:1/v1"), "a judge needs --judge-model and --judge-base-url"),
         (("--judge-base-url", "http://x/v1", "--judge-model", "m", "--head", "h"), "--head and --judge-model are two"),
     ],
 )

@@ -62,6 +62,13 @@ def test_a_part_of_a_sum_is_no_sum(rewarded):
     assert found["b"].scored.missing == {"gone": "UNAVAILABLE"}
 
 
+def test_a_weight_of_a_component_that_its_scorer_does_not_have_is_refused(rewarded):
+    plan = Plan({"puppet/value": 1.0, "brevity/shrt": -0.5}, {"both": ("puppet", "brevity")})
+    askings = Asking("both", Item("a", "", "value 0.5"))
+    with pytest.raises(ValueError, match=r"unknown component 'brevity/shrt'; known: brevity/short, brevity/keywords"):
+        rewarded(plan, askings)
+
+
 def test_without_a_weight_there_is_no_total(rewarded):
     assert rewarded(Plan({}), Asking("puppet", Item("a", "", "value 0.5")))["a"].total is None
 

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from protos.gen.assay.v1 import scoring_pb2, scoring_pb2_grpc
+from services.addresses import WrongAddressError
 from services.client.async_scoring import AsyncScoringClient
 from services.client.channel import CHANNEL_OPTIONS, ServiceError, ServiceUnavailableError
 from services.client.scoring import ScoringClient
@@ -362,12 +363,17 @@ def test_replicas_take_turns_and_one_that_is_gone_costs_no_verdict(make_client):
         assert min(len(servicer.requests) for _, servicer in replicas) >= 8
 
 
-def test_an_address_with_an_empty_part_is_refused(make_client):
-    with (
-        make_client("scripted", "127.0.0.1:1,,127.0.0.1:2") as client,
-        pytest.raises(ValueError, match="has an empty part"),
-    ):
-        client.score(items(1), 1)
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("127.0.0.1:1,,127.0.0.1:2", "has an empty part"),
+        ("", "has an empty part"),
+        ("scorers", "'scorers' has no port"),
+    ],
+)
+def test_what_is_no_address_is_refused(make_client, address, complaint):
+    with pytest.raises(WrongAddressError, match=complaint):
+        make_client("scripted", address)
 
 
 def test_outcomes_stream_as_their_messages_are_answered(served):

@@ -141,6 +141,11 @@ def test_who_cannot_be_asked_for_a_description_takes_no_more_than_the_time(kind,
         assert scored["a"].missing["x"] in ("DEADLINE", "UNAVAILABLE")
 
 
+def test_options_of_a_scorer_that_nobody_knows_are_refused():
+    with Scoring({"math": "127.0.0.1:1"}) as scoring, pytest.raises(ValueError, match=r"no address for scorer 'maths'"):
+        scoring.score({"math": []}, 1, {"maths": {"percent": "ratio"}})
+
+
 def test_an_unknown_scorer_is_named():
     with (
         Scoring({"math": "127.0.0.1:1"}) as scoring,
