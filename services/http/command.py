@@ -105,7 +105,9 @@ def serve(
             import services.stack  # noqa: F401 - what is missing is said before anything starts
     except ImportError as error:
         extra = "all" if start else "http"
-        raise typer.BadParameter(f"the package {error.name!r} is not installed; pip install 'assay[{extra}]'") from None
+        raise typer.BadParameter(
+            f"the package {error.name!r} is not installed; pip install '.[{extra}]' in Assay's folder"
+        ) from None
     from services.addresses import UnknownAddressError, WrongAddressError
     from services.rewards import WEIGHTS, Plan
     from services.server.logs import LEVELS

@@ -44,7 +44,7 @@ def calibrate_safety(
         console.print(str(error), style="red", markup=False)
         return 2
     except ImportError as error:
-        console.print(f"{error}: pip install 'assay[safety]'", style="red", markup=False)
+        console.print(f"{error}: pip install '.[safety]' in Assay's folder", style="red", markup=False)
         return 2
     except OSError as error:
         console.print(f"{target} cannot be written: {error.strerror}", style="red", markup=False)
