@@ -69,6 +69,11 @@ def _job(mistake: str, field: str, mend: str, *changes: tuple[str, str]) -> BadJ
     return BadJob(mistake, text, field, mend)
 
 
+def _source(mistake: str, lines: str, field: str, mend: str) -> BadJob:
+    """The good file with a source of its own instead of its file of prompts."""
+    return _job(mistake, field, mend, ('train = "train.jsonl"\n', f'[[data.sources]]\nname = "own"\n{lines}\n'))
+
+
 def _in(table: str, mistake: str, line: str, field: str, mend: str) -> BadJob:
     """A line more in a table of the good file, or another value of a key that it has there."""
     key = line.split(" = ", 1)[0]
@@ -267,6 +272,17 @@ SECTIONS = (
     _job("a table of DeepSpeed's that is none", "deepspeed.config", "set zero_stage", ("[loss]\n", "[deepspeed.config]\nzero_optimization = true\n[loss]\n")),
     _in("model", "no model", 'path = "no_such"', "model.path", "a Hugging Face model"),
     _in("data", "no data", 'train = "no_such.jsonl"', "data.train", "no_such.jsonl"),
+    _source("a source of nothing", "", "data.sources[0]", "give either path (a file or folder) or iterator"),
+    _source("a column that no row has", 'path = "train.jsonl"\ntemplate = "{promt}"', "data.sources", "did you mean 'prompt'"),
+    _source("a template that reaches into an object", 'path = "train.jsonl"\ntemplate = "{prompt.text}"', "data.sources[0].template", "only {column} may stand there"),
+    _source("a field that no prompt has", 'path = "train.jsonl"\nfields = { promt = "prompt" }', "data.sources[0].fields.promt", "did you mean 'prompt'"),
+    _source("chat without a chat template", 'path = "train.jsonl"\nchat = ""', "data.sources", "save the tokenizer with one"),
+    _source("a weight that falls below 0", 'path = "train.jsonl"\nweight = { schedule = "linear", start = 1.0, end = -1.0 }', "data.sources", "a weight is 0 or more"),
+    _source("an iterator that is not there", 'iterator = "no_such.module:rows"', "data.sources", "must be on PYTHONPATH"),
+    _source("a curriculum that cannot choose", 'iterator = "no_such.module:rows"\n[data.curriculum]\nby = "pass_rate"', "data: curriculum", "give it a path"),
+    _in("data", "two kinds of data", 'sources = [{ name = "own", path = "train.jsonl" }]', "data", "give either train (a path) or [[data.sources]]"),
+    _in("data", "a pass rate beyond 1", 'curriculum = { by = "pass_rate", target = 50.0 }', "data.curriculum.target", "a pass rate is 0 to 1"),
+    _in("data", "what becomes of long prompts, and no limit", 'overlong = "drop"', "data", "say how long a prompt may be"),
     _in("data", "held-out prompts without a measure", 'heldout = "train.jsonl"', "evaluation.accuracy", "data.heldout needs one for each domain"),
 )
 

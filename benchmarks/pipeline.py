@@ -41,18 +41,13 @@ def main() -> int:
 
 def quickstart(seed: int) -> list[Figure]:
     """One run of the main job."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = own_processes()
-        began = time.monotonic()
-        command = [sys.executable, "-m", "examples.quickstart", "--seed", str(seed), "--runs-dir", folder, "--plain"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - began
-        left = own_processes() - before
-        if done.returncode != 0:
-            print(done.stdout[-3000:], done.stderr[-3000:], sep="\n", file=sys.stderr)
-            return [Figure(f"quickstart, seed {seed}", f"exit code {done.returncode}", "exit code 0", False)]
-        (path,) = Path(folder).glob("*/summary.json")
-        summary = json.loads(path.read_text())
+    before = own_processes()
+    began = time.monotonic()
+    summary = run_quickstart(seed)
+    seconds = time.monotonic() - began
+    left = own_processes() - before
+    if isinstance(summary, int):
+        return [Figure(f"quickstart, seed {seed}", f"exit code {summary}", "exit code 0", False)]
     start, end = summary["accuracy_before"], summary["accuracy_after"]
     gain = 100 * (end["overall"] - start["overall"])
     domains = {name: 100 * (end["by_domain"][name] - value) for name, value in start["by_domain"].items()}
@@ -80,6 +75,18 @@ def quickstart(seed: int) -> list[Figure]:
     ]
 
 
+def run_quickstart(seed: int, *arguments: str) -> dict | int:
+    """Its `summary.json`, or the exit code where it is not 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "examples.quickstart", "--seed", str(seed), "--runs-dir", folder, "--plain"]
+        done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            print(done.stdout[-3000:], done.stderr[-3000:], sep="\n", file=sys.stderr)
+            return done.returncode
+        (path,) = Path(folder).glob("*/summary.json")
+        return json.loads(path.read_text())
+
+
 def gsm8k(path: Path) -> Figure:
     """Agreement of the math service with the labels of real solutions."""
     last = score("--domain", "math", str(path))[-1]
@@ -101,7 +108,9 @@ def humaneval(path: Path) -> list[Figure]:
 
 def score(*arguments: str) -> list[dict]:
     """The JSON lines of `assay score`."""
-    done = subprocess.run([*ASSAY, "score", "--json", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*ASSAY, "score", "--json", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if not done.stdout:
         raise RuntimeError(f"assay score failed: {done.stderr[-2000:]}")
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from protos.gen.assay.v1 import experience_pb2, rollout_pb2
-from services.rollout.engine import Completion, FinishReason
+from protos.gen.assay.v1 import experience_pb2
+from services.rollout.engine import Completion
+from services.rollout.wire import completion_from_wire, completion_to_wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class ScoredCompletion:
     """Scorer name to a word for how it went (`correct`, `timeout`)."""
     ref_logprobs: tuple[float, ...] = ()
     """Under the reference policy in nats, one for each token; empty where none was asked for."""
+    teacher_logprobs: tuple[float, ...] = ()
+    """Under the teacher, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,16 @@ class ScoredGroup:
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """What one collection task brought. Where `error` is not empty the task was given up and there are no groups."""
+    """What a collector delivers under a key. Where `error` is not empty the group was given up and there is none."""
 
     key: str
-    groups: tuple[ScoredGroup, ...] = ()
+    group: ScoredGroup | None = None
     calls: Mapping[str, int] = field(default_factory=dict)
-    """Calls made for it, by service."""
+    """Calls made for it, by service. Where several groups shared a call, it is counted with one of them."""
     generate_seconds: float = 0.0
+    """From the start of its task to its last sample, without what was counted with an earlier group of the task."""
     score_seconds: float = 0.0
+    """From there to its last score, likewise."""
     error: str = ""
 
 
@@ -58,11 +63,8 @@ def experience_to_bytes(experience: Experience) -> bytes:
         score_seconds=experience.score_seconds,
         error=experience.error,
     )
-    for group in experience.groups:
-        sent = message.groups.add(
-            prompt_id=group.prompt_id, domain=group.domain, prompt_token_ids=group.prompt_token_ids
-        )
-        sent.completions.extend(_scored_to_wire(scored) for scored in group.completions)
+    if experience.group is not None:
+        message.group.CopyFrom(_group_to_wire(experience.group))
     return message.SerializeToString()
 
 
@@ -75,15 +77,7 @@ def experience_from_bytes(data: bytes) -> Experience:
         raise ValueError("the bytes are no assay.v1.Experience") from None
     return Experience(
         key=message.key,
-        groups=tuple(
-            ScoredGroup(
-                prompt_id=group.prompt_id,
-                domain=group.domain,
-                prompt_token_ids=tuple(group.prompt_token_ids),
-                completions=tuple(_scored_from_wire(scored) for scored in group.completions),
-            )
-            for group in message.groups
-        ),
+        group=_group_from_wire(message.group) if message.HasField("group") else None,
         calls=dict(message.calls),
         generate_seconds=message.generate_seconds,
         score_seconds=message.score_seconds,
@@ -91,35 +85,51 @@ def experience_from_bytes(data: bytes) -> Experience:
     )
 
 
+def groups_to_bytes(groups: Sequence[ScoredGroup]) -> bytes:
+    """The wire form of the groups of an optimizer step."""
+    return experience_pb2.Groups(groups=[_group_to_wire(group) for group in groups]).SerializeToString()
+
+
+def groups_from_bytes(data: bytes) -> list[ScoredGroup]:
+    """Back from the wire form."""
+    return [_group_from_wire(group) for group in experience_pb2.Groups.FromString(data).groups]
+
+
+def _group_to_wire(group: ScoredGroup) -> experience_pb2.ScoredGroup:
+    return experience_pb2.ScoredGroup(
+        prompt_id=group.prompt_id,
+        domain=group.domain,
+        prompt_token_ids=group.prompt_token_ids,
+        completions=[_scored_to_wire(scored) for scored in group.completions],
+    )
+
+
+def _group_from_wire(group: experience_pb2.ScoredGroup) -> ScoredGroup:
+    return ScoredGroup(
+        prompt_id=group.prompt_id,
+        domain=group.domain,
+        prompt_token_ids=tuple(group.prompt_token_ids),
+        completions=tuple(_scored_from_wire(scored) for scored in group.completions),
+    )
+
+
 def _scored_to_wire(scored: ScoredCompletion) -> experience_pb2.ScoredCompletion:
-    completion = scored.completion
     return experience_pb2.ScoredCompletion(
-        completion=rollout_pb2.Completion(
-            token_ids=completion.token_ids,
-            logprobs=completion.logprobs,
-            text=completion.text,
-            finish_reason=completion.finish_reason.value,
-            policy_version=completion.policy_version,
-        ),
+        completion=completion_to_wire(scored.completion),
         components=scored.components,
         missing=scored.missing,
         labels=scored.labels,
         ref_logprobs=scored.ref_logprobs,
+        teacher_logprobs=scored.teacher_logprobs,
     )
 
 
 def _scored_from_wire(scored: experience_pb2.ScoredCompletion) -> ScoredCompletion:
-    completion = scored.completion
     return ScoredCompletion(
-        completion=Completion(
-            token_ids=tuple(completion.token_ids),
-            logprobs=tuple(completion.logprobs),
-            text=completion.text,
-            finish_reason=FinishReason(rollout_pb2.Completion.FinishReason.Name(completion.finish_reason)),
-            policy_version=completion.policy_version,
-        ),
+        completion=completion_from_wire(scored.completion),
         components=dict(scored.components),
         missing=dict(scored.missing),
         labels=dict(scored.labels),
         ref_logprobs=tuple(scored.ref_logprobs),
+        teacher_logprobs=tuple(scored.teacher_logprobs),
     )

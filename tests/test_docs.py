@@ -5,10 +5,13 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from benchmarks.bad_jobs import GOOD
 from benchmarks.loss_refusals import make_folder
+from examples.quickstart.make import make_tokenizer
 from trainer.cli.formula import WIDTH
 from trainer.combination import KINDS as COMBINATIONS
 from trainer.components import described
@@ -19,6 +22,7 @@ from trainer.losses.aggregation import AggregationKind
 from trainer.losses.contract import Scope
 from trainer.losses.registry import BUILT_IN_TERMS
 from trainer.normalisation import NORMALISATIONS
+from trainer.overlong import Truncated
 from trainer.preflight import check_components, check_job
 from trainer.probe import probe_term
 from trainer.schedule_shapes import SHAPES
@@ -52,6 +56,7 @@ def table(first_column):
         ("controller", CONTROLLERS),
         ("combine", COMBINATIONS),
         ("normalise", NORMALISATIONS),
+        ("truncated", get_args(Truncated)),
         ("`scope`", get_args(Scope)),
     ],
 )
@@ -67,6 +72,15 @@ def merged(base, over):
     return both
 
 
+def write_data(folder):
+    """The files that docs/data.md names, and a tokenizer for what is made of them."""
+    columns = {"question": ["2 + 2 = ?", "3 + 4 = ?"], "answer": ["4", "7"], "info": [{"level": 1}, {"level": 2}]}
+    parquet.write_table(pyarrow.table(columns), folder / "questions.parquet")
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder / "model")
+
+
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
     tree = merged(tomllib.loads(GOOD), tomllib.loads(fragment))
@@ -75,6 +89,9 @@ def test_a_job_with_the_fragment_passes_the_check(fragment, tmp_path):
         del weights["safety/toxicity"]  # a penalty has no place behind a gate
     folder = make_folder(tmp_path)
     (folder / "pairs.jsonl").write_text('{"prompt": "2 + 2 = ?", "chosen": "4", "rejected": "5"}\n')
+    write_data(folder)
+    if "sources" in tree["data"]:
+        del tree["data"]["train"]
     config = parse_job(tree, folder)
     assert isinstance(config, JobConfig)
     scorers = described(config)

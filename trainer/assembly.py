@@ -37,6 +37,11 @@ def warmup_composite(config: JobConfig) -> Composite:
     return Composite([_term(section, config) for section in sections] or [make_term("sft", type="sft")])
 
 
+def teacher_at_service(config: JobConfig, composite: Composite) -> bool:
+    """Whether the rollout service is to bring the teacher's log-probabilities of each completion."""
+    return config.model.teacher_by == "service" and "teacher_logprobs" in composite.needs
+
+
 def wanted_policy(config: JobConfig, start: Path, composite: Composite, *, reference: Path | None = None) -> Policy:
     """The model in `start`, with the value head and the frozen models that the composite asks for. Raises ModelError.
 
@@ -44,12 +49,12 @@ def wanted_policy(config: JobConfig, start: Path, composite: Composite, *, refer
     """
     from trainer.policy import OF_THE_TEACHER, load_policy
 
-    taught = config.model.teacher is not None and bool(composite.needs & OF_THE_TEACHER)
+    taught = config.model.teacher_by == "trainer" and bool(composite.needs & OF_THE_TEACHER)
     return load_policy(
         start,
         gradient_checkpointing=config.model.gradient_checkpointing,
         value_head="values" in composite.needs,
-        teacher=Path(str(config.model.teacher)) if taught else None,
+        teacher=Path(config.model.teacher) if taught and config.model.teacher else None,
         reference=reference if "ref_logprobs" in composite.needs else None,
     )
 
@@ -124,7 +129,7 @@ FROM_PAIRS = frozenset({"chosen", "rejected", "rewards", "group_index", "group_t
 
 
 def _warmup_problems(config: JobConfig) -> list[str]:
-    from trainer.data import holds_comparisons
+    from trainer.demonstrations import holds_comparisons
     from trainer.probe import probe_term
 
     if config.warmup is None:
@@ -181,12 +186,18 @@ def _unfed(config: JobConfig, term: Term, *, rollouts: bool = True) -> list[str]
     teacher = term.needs & {"teacher_logprobs", "forward_kl", "reverse_kl", "jensen_shannon"}
     if teacher and config.model.teacher is None:
         problems.append(f"{where} a teacher: name a model directory with the same vocabulary as [model] teacher")
+    elif teacher and config.model.teacher_by == "service" and (not rollouts or teacher != {"teacher_logprobs"}):
+        wanted = "the teacher's whole distributions" if rollouts else "a teacher in a warm-up, which has no rollouts"
+        problems.append(
+            f'{where} {wanted}; the service gives the log-probabilities of completions: set [model] teacher_by = "trainer"'
+        )
     if "segment_index" in term.needs and not (rollouts and config.loss.segment_ends):
         problems.append(f'{where} segments: say where they end, such as [loss] segment_ends = [". ", "\\n"]')
     if "returns" in term.needs and config.advantage.estimator != "gae":
         problems.append(f'{where} returns: set [advantage] estimator = "gae"')
     compares = term.scope if term.scope != "sequence" else "group" if "group_sequences" in term.needs else None
-    if rollouts and compares and config.rollout.samples_per_prompt < 2:
+    alone = config.rollout.samples_per_prompt < 2 and not config.advantage.groups.mixes
+    if rollouts and compares and alone:
         problems.append(f"{where} {compares}s: set [rollout] samples_per_prompt to 2 or more")
     return problems
 

@@ -29,11 +29,15 @@ class MicroBatch:
     """int64 `[B, T]`; 0 at padding."""
     position: Tensor
     """int64 `[M]`: the column of a completion token, at least 1; its row is `known.sequence_index`."""
+    sampled: Tensor
+    """bool `[M]`; False for tokens that were given to the policy between its turns."""
     known: PackedBatch
     """The M completion tokens with all that is known before the policy has scored them: its own scores are zeros."""
     counts: Counts
     domains: tuple[str, ...]
     """Those of the whole step; `known.domain_index` points into them."""
+    staleness: Tensor | None = None
+    """int64 `[M]`: by how many versions the weights that sampled a token are behind; None where samples do not say."""
 
     def to(self, target: device) -> MicroBatch:
         """The same on a device."""
@@ -109,14 +113,15 @@ def _placeholder(samples: Sequence[Sample], facts: StepFacts, whole_groups: bool
     """A micro-batch of one sequence whose only token counts nothing, with the tensors that the samples have."""
     model = samples[0] if samples else Sample([0], [0])
     lost = {name: None if getattr(model, name) is None else [math.nan] for name in LOGPROBS}
-    segments = None if model.segments is None else [0]
-    sample = replace(model, prompt_ids=[0], completion_ids=[0], segments=segments, **lost)
+    zeros = {name: None if getattr(model, name) is None else [0] for name in ("segments", "staleness")}
+    sample = replace(model, prompt_ids=[0], completion_ids=[0], given=None, **zeros, **lost)
     batch = _collate([sample], replace(facts, counted=(0,), best={}, first={}), [0], whole_groups)
     known = replace(batch.known, loss_mask=batch.known.loss_mask & False)
     return replace(batch, known=known, counts=Counts(tokens=0, sequences=0))
 
 
 def _collate(samples: Sequence[Sample], facts: StepFacts, chunk: Sequence[int], whole_groups: bool) -> MicroBatch:
+    import numpy as np
     import torch
 
     chosen = [samples[place] for place in chunk]
@@ -126,9 +131,9 @@ def _collate(samples: Sequence[Sample], facts: StepFacts, chunk: Sequence[int], 
     starts = torch.tensor([len(sample.prompt_ids) for sample in chosen])
     sequence_index = torch.arange(len(rows)).repeat_interleave(sizes)
     offsets = torch.arange(int(sizes.sum())) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    given = {name: _flat([getattr(sample, name) for sample in chosen]) for name in LOGPROBS}
-    present = [tensor.isfinite() for tensor in given.values() if tensor is not None]
-    loss_mask = torch.stack([torch.ones(len(offsets), dtype=torch.bool), *present]).all(0)
+    logprobs = {name: _flat([getattr(sample, name) for sample in chosen]) for name in LOGPROBS}
+    loss_mask = torch.from_numpy(np.concatenate([sample.counted() for sample in chosen]))
+    stale = _flat([sample.staleness for sample in chosen])
     advantages = _flat([sample.advantage if sample.advantage is None else [sample.advantage] for sample in chosen])
     known = PackedBatch(
         trainer_logprobs=torch.zeros(len(offsets)),
@@ -139,20 +144,28 @@ def _collate(samples: Sequence[Sample], facts: StepFacts, chunk: Sequence[int], 
         segment_index=_segments(chosen),
         components=tuple(sample.components for sample in chosen),
         component_advantages=tuple(sample.component_advantages for sample in chosen),
-        **{_FIELDS[name]: None if t is None else t.where(loss_mask, 0) for name, t in given.items()},
+        **{_FIELDS[name]: None if t is None else t.where(loss_mask, 0) for name, t in logprobs.items()},
         **facts.fields(samples, chunk, whole_groups),
     )
     return MicroBatch(
         input_ids=torch.tensor([row + [0] * (width - len(row)) for row in rows]),
         attention_mask=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
         position=starts.repeat_interleave(sizes) + offsets,
+        sampled=~torch.tensor(
+            [told for sample in chosen for told in sample.given or [False] * len(sample.completion_ids)]
+        ),
         known=known,
         counts=facts.counts(known, samples, chunk),
         domains=facts.domains,
+        staleness=None if stale is None else stale.long(),
     )
 
 
-_FIELDS = {"logprobs": "inference_logprobs", "ref_logprobs": "ref_logprobs"}
+_FIELDS = {
+    "logprobs": "inference_logprobs",
+    "ref_logprobs": "ref_logprobs",
+    "teacher_logprobs": "teacher_logprobs",
+}
 
 
 def _flat(rows: Sequence[Sequence[float] | None]) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,7 +15,7 @@ MOST_PROBLEMS = 3
 
 
 def check_problems(
-    prompts: Sequence[Prompt], scorers: Mapping[str, Sequence[str]], models: Mapping[str, type[BaseModel]]
+    prompts: Iterable[Prompt], scorers: Mapping[str, Sequence[str]], models: Mapping[str, type[BaseModel]]
 ) -> list[str]:
     """A line for each of the first prompts that a scorer would refuse, with the key and what is wrong.
 

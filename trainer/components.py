@@ -62,8 +62,9 @@ def components_by_domain(config: JobConfig) -> dict[str, list[str]]:
     """The components that samples of each domain have, as far as they are known here, by their scorers or by the job."""
     named = {*config.rewards.weighted(), *config.advantage.gates, *config.evaluation.accuracy.values()}
     known = sorted(named.union(described(config).components))
+    everywhere = list(config.rollout.overlong().weights())
     return {
-        domain: [name for name in known if name.split("/")[0] in scorers]
+        domain: [*(name for name in known if name.split("/")[0] in scorers), *everywhere]
         for domain, scorers in config.rewards.scorers.items()
     }
 

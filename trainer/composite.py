@@ -118,6 +118,11 @@ class Composite:
         return any(term.scope != "sequence" for term in self.terms)
 
     @property
+    def compares_pairs(self) -> bool:
+        """Whether some term reads the best and the worst of each group as a preference pair."""
+        return any(term.scope == "pair" or "chosen" in term.needs for term in self.terms)
+
+    @property
     def looks_ahead(self) -> bool:
         """Whether something must be known of the whole step before the first gradient: see `measure`, and PCGrad."""
         return self.combination == "pcgrad" or any(term.statistics for term in self.terms)

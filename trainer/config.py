@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from trainer.agreement import check_agreement
+from trainer.data_sections import DataSection
 from trainer.job_problems import describe
 from trainer.job_sections import (
     AdvantageSection,
     CheckpointSection,
-    DataSection,
     DeepSpeedSection,
     EvaluationSection,
     JobSection,
@@ -85,6 +85,9 @@ class JobConfig(Section):
             found |= {f"rewards.{domain}.{name}": weight for name, weight in weights.items()}
         if self.data.max_difficulty is not None:
             found["data.max_difficulty"] = self.data.max_difficulty
+        found |= {f"data.sources.{source.name}.weight": source.weight for source in self.data.sources}
+        if self.data.curriculum is not None:
+            found["data.curriculum.target"] = self.data.curriculum.target
         found["optim.learning_rate"] = self.optim.learning_rate
         found["optim.learning_rate_factor"] = self.optim.learning_rate_factor
         return found
@@ -142,7 +145,11 @@ def _absolute(config: JobConfig, base: Path) -> JobConfig:
     def resolve(path: str | None) -> str | None:
         return None if path is None else str((base / path).resolve())
 
-    data = config.data.model_copy(update={"train": resolve(config.data.train), "heldout": resolve(config.data.heldout)})
+    def paths(section: Any, *names: str) -> Any:
+        return section.model_copy(update={name: resolve(getattr(section, name)) for name in names})
+
+    data = paths(config.data, "train", "heldout")
+    data = data.model_copy(update={"sources": [paths(source, "path", "heldout") for source in data.sources]})
     model = config.model.model_copy(
         update={"path": resolve(config.model.path), "teacher": resolve(config.model.teacher)}
     )

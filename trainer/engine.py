@@ -27,6 +27,7 @@ from trainer.composite import Composite, NotFiniteLossError
 from trainer.engine_config import EngineConfig, deepspeed_config
 from trainer.group import RankGroup
 from trainer.losses.aggregation import Counts
+from trainer.mismatch import Mismatch, clip_bounds
 from trainer.policy import Policy, Scores
 from trainer.step_plan import StepPlan
 from trainer.step_totals import StepTotals
@@ -98,7 +99,8 @@ class Engine:
         now = StepPlan(composite, composite.normalisers(counts), step, total_steps)
         if composite.looks_ahead:
             now = self._look_ahead(micro_batches, now)
-        own = self._accumulate(micro_batches, now)
+        mismatch = Mismatch(clip_bounds(composite, step, total_steps))
+        own = self._accumulate(micro_batches, now, mismatch)
         applied, norm = self._apply()
         totals = StepTotals.combine(self._group.gather(own.to_json()))
         if not applied and not totals.not_finite and self._config.dtype != "fp16":
@@ -106,7 +108,7 @@ class Engine:
         if totals.not_finite and self._config.not_finite == "raise":
             names = sorted(totals.not_finite)
             raise NotFiniteLossError(names, f"{', '.join(names)}: not finite at step {step}; the weights are untouched")
-        metrics = now.metrics(totals, micro_batches[0].domains)
+        metrics = {**now.metrics(totals, micro_batches[0].domains), **mismatch.metrics(self._group)}
         metrics |= {f"batch/{name}": float(value) for name, value in asdict(counts).items()}
         metrics |= {
             "optim/learning_rate": learning_rate,
@@ -122,7 +124,8 @@ class Engine:
 
     @torch.no_grad()
     def scores(self, micro_batch: MicroBatch, wanted: frozenset[str] = frozenset()) -> Scores:
-        """What `Policy.forward` gives for the micro-batch under the weights as they are, on the CPU."""
+        """What `Policy.forward` gives for the micro-batch under the weights as they are, on the CPU, without dropout."""
+        self._deepspeed.eval()
         scores = self._deepspeed(micro_batch.to(self._group.device), wanted)
         return {name: tensor.cpu() for name, tensor in scores.items()}
 
@@ -176,12 +179,13 @@ class Engine:
             return plan
         return plan.with_products(StepTotals.combine(self._group.gather(plan.survey(batches).to_json())))
 
-    def _accumulate(self, micro_batches: Sequence[MicroBatch], plan: StepPlan) -> StepTotals:
+    def _accumulate(self, micro_batches: Sequence[MicroBatch], plan: StepPlan, mismatch: Mismatch) -> StepTotals:
         totals = StepTotals()
         for place, micro_batch in enumerate(micro_batches, 1):
             here = micro_batch.to(self._group.device)
             scores = self._deepspeed(here, plan.composite.needs)
             batch = plan.pack(here, scores)
+            mismatch.add(batch, here.staleness)
             try:
                 part = plan.gradients(batch)
                 totals.add(part.terms, inner_products(part, batch))

@@ -25,14 +25,19 @@ def estimate_advantages(
 ) -> list[MicroBatch]:
     """The micro-batches with `advantages`, `returns` and `old_values` by the value head as it is now. A collective.
 
+    Time goes from one sampled token to the next: tokens that were given to the policy are no step of its own. They get
+    an advantage and a return of 0, which nothing counts.
     whiten: give the advantages of all tokens that count, of all ranks, mean 0 and spread 1.
     """
     estimated = []
     for batch in micro_batches:
         known = batch.known
         values = engine.scores(batch, frozenset({"values"}))["values"]
-        found = gae(values, known.sequence_index, known.require("rewards"), discount=gamma, trace=gae_lambda)
-        filled = replace(known, advantages=found.advantages, returns=found.returns, old_values=values)
+        own, rewards = batch.sampled, known.require("rewards")
+        found = gae(values[own], known.sequence_index[own], rewards, discount=gamma, trace=gae_lambda)
+        advantages, returns = values.new_zeros(2, len(values), dtype=found.advantages.dtype)
+        advantages[own], returns[own] = found.advantages, found.returns
+        filled = replace(known, advantages=advantages, returns=returns, old_values=values)
         estimated.append(replace(batch, known=filled))
     return _whitened(estimated, group) if whiten else estimated
 

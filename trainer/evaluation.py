@@ -10,9 +10,10 @@ from pathlib import Path
 from services.experience import ScoredGroup
 from services.verdicts import Component
 from trainer.config import JobConfig
-from trainer.data import read_prompts
+from trainer.orders import Orders, collection_prompt, gather
+from trainer.prompt_source import policy_tokenizer, read_heldout
 from trainer.report import Accuracy
-from trainer.rollouts import Rollouts
+from trainer.rollouts import Rollouts, greedy_sampling
 
 
 def evaluate(
@@ -22,13 +23,14 @@ def evaluate(
 
     when: `before` or `after`. What was measured in an earlier attempt at the job is read back, not measured again.
     """
-    if config.data.heldout is None:
+    if not config.data.has_heldout():
         return None
     path = run_dir / f"accuracy_{when}.json"
     if path.exists():
         return Accuracy(**json.loads(path.read_text()))
-    prompts = read_prompts(Path(config.data.heldout), list(config.rewards.scorers))
-    groups = rollouts.collect(f"evaluation-{when}", prompts, samples=1, temperature=0.0, top_p=1.0, seed=0)
+    prompts = read_heldout(config, policy_tokenizer(config))
+    orders = Orders(rollouts, config, f"evaluation-{when}", 1, greedy_sampling(config))
+    groups = gather(orders, [collection_prompt(orders.key(str(n)), prompt.id, prompt) for n, prompt in enumerate(prompts)])
     accuracy = measure(groups, config.evaluation.accuracy, components)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(accuracy)))

@@ -29,7 +29,7 @@ class RankGroup:
         """The JSON values of all ranks, in the order of ranks, on every rank."""
         if self.world_size == 1:
             return [value]
-        return [json.loads(part) for part in self._gather_bytes(json.dumps(value).encode())]
+        return [json.loads(part) for part in self.gather_bytes(json.dumps(value).encode())]
 
     def broadcast(self, data: bytes | None) -> bytes:
         """Rank 0's bytes, on every rank; what others pass is ignored."""
@@ -45,7 +45,10 @@ class RankGroup:
         """Returns when every rank has come here."""
         self.gather(None)
 
-    def _gather_bytes(self, data: bytes) -> list[bytes]:
+    def gather_bytes(self, data: bytes) -> list[bytes]:
+        """The bytes of all ranks, in the order of ranks, on every rank."""
+        if self.world_size == 1:
+            return [data]
         sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world_size)]
         distributed.all_gather(sizes, torch.tensor([len(data)], device=self.device))
         longest = max(int(size) for size in sizes)

@@ -13,7 +13,7 @@ def describe(problem: Any, root: type[BaseModel]) -> str:
     """One line for one of `ValidationError.errors()`; `root` is the model that was validated."""
     location = problem["loc"]
     # Pydantic adds the branch of a union (`float`, `dict[str,any]`) to the place of an error; users did not write it.
-    parts = [p for p in location if isinstance(p, int) or (p.isidentifier() and p not in ("float", "int")) or "/" in p]
+    parts = [p for p in location if isinstance(p, int) or (p.isidentifier() and p not in ("float", "int", "str")) or "/" in p]
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
     if problem["type"] == "extra_forbidden":
         hint = _MEANT.get(where)

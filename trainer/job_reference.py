@@ -37,13 +37,35 @@ def page() -> str:
         section = _section_of(field)
         needed = "" if field.is_required() else " (may be left out)"
         parts.append(_table(f"`[{name}]`{needed}", section))
+        parts += _tables_within(name, section)
     parts.append(_table("`[[loss.terms]]` and `[[warmup.terms]]`", TermSection))
     return "\n".join(parts)
 
 
+def _tables_within(path: str, section: type[Section]) -> list[str]:
+    """A table for each table that the keys of a table hold; the terms have theirs at the end."""
+    parts: list[str] = []
+    for name, field in section.model_fields.items():
+        for kind in _kinds(field.annotation):
+            is_list = get_origin(kind) is list
+            inner = get_args(kind)[0] if is_list else kind
+            if _is_section(inner) and inner is not TermSection:
+                inside = f"{path}.{name}"
+                parts.append(_table(f"`[[{inside}]]`" if is_list else f"`[{inside}]` (may be left out)", inner))
+                parts += _tables_within(inside, inner)
+    return parts
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
 def _section_of(field: FieldInfo) -> type[Section]:
-    kinds = (field.annotation, *get_args(field.annotation))
-    return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
+    return next(kind for kind in _kinds(field.annotation) if _is_section(kind))
 
 
 def _table(heading: str, section: type[Section]) -> str:
@@ -69,7 +91,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    return "" if value in (None, [], {}) else f"`{json.dumps(value)}`"
+    return "" if value in (None, [], {}) or _is_section(type(value)) else f"`{json.dumps(value)}`"
 
 
 def _kind(hint: Any, constraints: Any = ()) -> str:
@@ -87,8 +109,10 @@ def _kind(hint: Any, constraints: Any = ()) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in inner)
     if origin in (Union, UnionType):
         return " or ".join(_kind(one) for one in inner if one is not NoneType)
+    if _is_section(hint):
+        return "a table, see below"
     if origin is list:
-        return "tables, see below" if inner[0] is TermSection else f"a list of {_kind(inner[0])}"
+        return "tables, see below" if _is_section(inner[0]) else f"a list of {_kind(inner[0])}"
     if origin is tuple:
         return f"a list of {len(inner)}: {_kind(inner[0])}"
     if hint is dict or origin is dict:

@@ -9,9 +9,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from services.addresses import PORTS
 from trainer.combination import Combination, CombinationKind
+from trainer.group_section import GroupsSection
 from trainer.loss_sections import TermSection, check_names
 from trainer.names import unknown_name
 from trainer.normalisation import Normalisation
+from trainer.overlong import Overlong, Truncated
 from trainer.places import Moves, Scheduled
 from trainer.section import Fraction, Positive, Section
 
@@ -37,18 +39,16 @@ class ModelSection(Section):
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass: slower, and less memory."""
     teacher: Annotated[str, Field(min_length=1)] | None = None
-    """A frozen model with the same vocabulary, for terms that distil; every trainer process holds a copy."""
+    """A frozen model with the same vocabulary, for terms that distil."""
+    teacher_by: Literal["trainer", "service"] = "trainer"
+    """Who runs the teacher: `trainer` holds a copy in each of its processes; `service` has the rollout service score each
+    completion once, which serves terms that read `teacher_logprobs` and none that compare whole distributions."""
 
-
-class DataSection(Section):
-    """`[data]`: JSON lines with `id`, `domain`, `prompt`, and `checks` for the scorers."""
-
-    train: str = Field(min_length=1)
-    """The prompts to learn from."""
-    heldout: str | None = None
-    """Prompts that are never trained on, answered greedily before and after."""
-    max_difficulty: Moves | None = None
-    """Only prompts whose `difficulty` is at most this are drawn; one that rises is a curriculum."""
+    @model_validator(mode="after")
+    def _there_is_a_teacher(self) -> ModelSection:
+        if self.teacher_by == "service" and self.teacher is None:
+            raise ValueError("teacher_by: the service has nothing to run: name a model directory as teacher")
+        return self
 
 
 class WarmupSection(Section):
@@ -74,6 +74,19 @@ class WarmupSection(Section):
         return self
 
 
+class EnvironmentSection(Section):
+    """`[rollout.environment]`: a tool or a partner that answers the policy, so that a completion has several turns."""
+
+    path: str = Field(min_length=1)
+    """Import path (`pkg.mod:Class`) of your own class; see `services.queue.environment`."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the class."""
+    max_turns: Positive = 8
+    """Turns of the policy in one completion."""
+    reply_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Longest time for one reply; a completion whose environment takes longer is missing."""
+
+
 class RolloutSection(Section):
     """`[rollout]`: how the policy is sampled for one optimizer step."""
 
@@ -83,14 +96,54 @@ class RolloutSection(Section):
     """Completions of a group."""
     max_new_tokens: Positive
     """Longest completion; one that reaches it is cut off."""
+    truncated: Truncated = "keep"
+    """What becomes of completions that were cut off. `keep`: they are like any other; `mask`: the others of their group are
+    compared with them, and nothing is trained on them; `drop`: they are not even compared with; `penalise`: they are kept,
+    and length costs reward before it comes to the end."""
+    penalised_tokens: Positive | None = None
+    """Of `penalise`: the last tokens before `max_new_tokens`, over which the penalty grows from 0 to 1; a fifth of it by
+    default."""
+    length_penalty: Annotated[float, Field(gt=0)] | None = None
+    """Of `penalise`: what the penalty weighs in the reward; 1 by default."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Divides the logits of the sampler."""
     top_p: Fraction = 1.0
     """The likeliest tokens that make up this much probability are sampled."""
+    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Tokens less likely than this share of the likeliest one are not sampled."""
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """Texts that end a completion."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What samples. `assay run` starts it; a submitted job is refused where the rollout service runs another."""
+    environment: EnvironmentSection | None = None
+    """What answers the policy between its turns."""
+    max_staleness: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Policy versions by which a token may be older than the weights that learn from it. 0 samples, then trains; from 1 on
+    both go on at the same time."""
+    resample: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Groups sampled for a step, as a multiple of `prompts_per_step`, to replace those without signal; 1 replaces none."""
+    canary_tolerance: Annotated[float, Field(gt=0)] | None = None
+    """Largest difference in nats between the log-probabilities of the trainer and the engine; by default that of the dtype."""
+    record: bool = False
+    """Whether every group that is trained on is written to `rollouts.jsonl` in the run's folder, texts and scores."""
     prompts_per_task: Positive = 16
     """Prompts in one Celery task."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
-    """Longest wait for the rollouts of a step."""
+    """Longest time for a task; a group that is still not there after twice that is asked for again, once."""
+
+    @model_validator(mode="after")
+    def _penalty_is_whole(self) -> RolloutSection:
+        if self.truncated != "penalise" and (self.penalised_tokens is not None or self.length_penalty is not None):
+            raise ValueError("penalised_tokens and length_penalty need truncated = 'penalise'")
+        if self.penalised_tokens is not None and self.penalised_tokens > self.max_new_tokens:
+            raise ValueError(f"penalised_tokens must be at most max_new_tokens, {self.max_new_tokens}")
+        return self
+
+    def overlong(self) -> Overlong:
+        """What becomes of completions that are too long."""
+        cache = self.penalised_tokens or max(1, self.max_new_tokens // 5)
+        weight = 1.0 if self.length_penalty is None else self.length_penalty
+        return Overlong(self.truncated, self.max_new_tokens, cache, weight)
 
 
 class RewardsSection(Section):
@@ -126,7 +179,9 @@ class RewardsSection(Section):
                     f" and none of {', '.join(PORTS)}"
                 )
         for name in sorted(set(self.custom) - named):
-            raise ValueError(f"custom: {name!r} judges nothing: name it in a list of [rewards.scorers], or take it away")
+            raise ValueError(
+                f"custom: {name!r} judges nothing: name it in a list of [rewards.scorers], or take it away"
+            )
         for domain, weights in self.domain_weights.items():
             if domain not in self.scorers:
                 raise ValueError(f"domain_weights: {unknown_name(domain, sorted(self.scorers))}")
@@ -165,6 +220,8 @@ class AdvantageSection(Section):
     """Whether the advantages of a whole step get mean 0 and spread 1 after they were normalised."""
     drop_zero_signal: bool = False
     """Whether groups whose advantages are all 0 are left out of the step, also for the terms that use none."""
+    groups: GroupsSection = GroupsSection()
+    """Which completions are compared with each other; those of one prompt by default."""
 
     @model_validator(mode="after")
     def _combination_is_whole(self) -> AdvantageSection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer
 
@@ -14,13 +15,14 @@ from trainer.batching import MicroBatch, make_micro_batches
 from trainer.controllers import Controllers
 from trainer.engine import Engine
 from trainer.estimation import estimate_advantages
+from trainer.group_former import GroupFormer
 from trainer.moving import parse_moving
 from trainer.reward_weights import RewardWeights
 from trainer.run import Run
 from trainer.sample import Sample
 from trainer.schedules import parse_schedule
 from trainer.segments import Segmenter
-from trainer.steps import BarrenError, make_step
+from trainer.steps import BarrenError, Former, Step, make_step
 
 MOST_BARREN_STEPS = 10
 """How many steps in a row may have nothing to train on before the job is stopped."""
@@ -45,9 +47,11 @@ class Learner:
             places["data.max_difficulty"] = self._max_difficulty
         self.controllers = Controllers(places)
         ends = config.loss.segment_ends
-        tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True) if ends else None
+        grouped = config.advantage.groups
+        tokenizer: Any = AutoTokenizer.from_pretrained(start, local_files_only=True) if ends or grouped.mixes else None
         self._barren_steps = 0
-        self._segmenter = Segmenter(lambda token: tokenizer.decode([token]), ends) if tokenizer is not None else None
+        self._segmenter = Segmenter(lambda token: tokenizer.decode([token]), ends) if ends else None
+        self._former = _former(run, tokenizer, self.composite.compares_pairs) if grouped.mixes else None
 
     def max_difficulty(self, step: int) -> float | None:
         """Of the prompts that the step is to learn from; None is no limit."""
@@ -59,20 +63,9 @@ class Learner:
         A step of which no sample is left changes nothing. Raises BarrenError where that goes on, and what `make_step` and
         `Engine.train_step` raise.
         """
-        config, total = self._config, self._config.optim.steps
+        total = self._config.optim.steps
         weights, domain_weights = self._rewards.at(step, total)
-        made = make_step(
-            groups,
-            weights,
-            config.advantage.normalise,
-            config.rewards.missing,
-            policy_version=step,
-            combination=config.advantage.combination(),
-            whitened=config.advantage.whiten,
-            drop_zero_signal=config.advantage.drop_zero_signal,
-            domain_weights=domain_weights,
-            segmenter=self._segmenter,
-        )
+        made = self._made(groups, step, self._former)
         metrics = {**made.metrics, **_told(weights, domain_weights)}
         self._barren_steps = 0 if made.samples else self._barren_steps + 1
         if self._barren_steps >= min(MOST_BARREN_STEPS, total):
@@ -85,6 +78,29 @@ class Learner:
         metrics |= self.controllers.metrics()
         self.controllers.update(metrics)
         return metrics
+
+    def has_signal(self, group: ScoredGroup, step: int) -> bool:
+        """Whether the completions of a group have rewards that differ; True where one is missing, for `learn` to see to."""
+        metrics = self._made([group], step).metrics
+        return metrics["group/zero_signal"] == 0 and metrics["rollout/left_out"] < len(group.completions)
+
+    def _made(self, groups: Sequence[ScoredGroup], step: int, former: Former | None = None) -> Step:
+        config = self._config
+        weights, domain_weights = self._rewards.at(step, config.optim.steps)
+        return make_step(
+            groups,
+            weights,
+            config.advantage.normalise,
+            config.rewards.missing,
+            policy_version=step,
+            combination=config.advantage.combination(),
+            whitened=config.advantage.whiten,
+            drop_zero_signal=config.advantage.drop_zero_signal,
+            domain_weights=domain_weights,
+            segmenter=self._segmenter,
+            overlong=config.rollout.overlong(),
+            former=former,
+        )
 
     def _batches(self, samples: Sequence[Sample]) -> list[MicroBatch]:
         group, advantage = self._run.group, self._config.advantage
@@ -107,11 +123,25 @@ class Learner:
         )
 
 
+def _former(run: Run, tokenizer: Any, pairs: bool) -> Former:
+    grouped = run.config.advantage.groups
+
+    def decode(token_ids: Sequence[int]) -> str:
+        return tokenizer.decode(token_ids, skip_special_tokens=True)
+
+    formation = grouped.formation(run.config.rollout.samples_per_prompt)
+    return GroupFormer(formation, run.config.job.seed, run.group, decode, grouped.warnings(pairs))
+
+
 def _reasons(steps: int, groups: Sequence[ScoredGroup], metrics: Mapping[str, float]) -> str:
     missing = Counter(why for group in groups for scored in group.completions for why in scored.missing.items())
     told = [f"{count} scores of {scorer!r} were missing ({reason})" for (scorer, reason), count in missing.items()]
     if metrics["group/filtered"]:
-        told.append(f"{int(metrics['group/filtered'])} groups had no signal and advantage.drop_zero_signal left them out")
+        told.append(
+            f"{int(metrics['group/filtered'])} groups had no signal and advantage.drop_zero_signal left them out"
+        )
+    if metrics["rollout/left_out"]:
+        told.append(f"{int(metrics['rollout/left_out'])} completions were cut off and rollout.truncated left them out")
     reasons = "; ".join(told) or "every completion was empty"
     return f"{steps} steps in a row had no rollout to train on; in the last of them {reasons}"
 

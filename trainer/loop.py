@@ -6,9 +6,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainer.assembly import teacher_at_service
+from trainer.composite import Composite
+from trainer.config import JobConfig
 from trainer.exits import Interrupted
 from trainer.learner import Learner
 from trainer.metrics import MetricsLog
+from trainer.record import RolloutRecord
 from trainer.report import Accuracy, Summary, draw_curves, write_summary
 from trainer.run import Run
 from trainer.sampler import Sampler
@@ -19,18 +23,23 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
     """Trains from the model in `start` to the job's last step, evaluates, and writes the summary. Raises Interrupted."""
     began, config, total = time.monotonic(), run.config, run.config.optim.steps
     learner = Learner(run, start)
-    saves = Saves(run, learner.engine, "rl", learner.controllers)
+    sampler = Sampler(run, learner.engine, start, frozen_models(config, learner.composite, start), learner.has_signal)
+    saves = Saves(run, learner.engine, "rl", {"controllers": learner.controllers, "experience": sampler})
     first = saves.restore()
-    sampler = Sampler(run, learner.engine, start, needs_reference="ref_logprobs" in learner.composite.needs)
-    sampler.anchor()
     sampler.publish(first)
     before = sampler.evaluate("before")
-    with MetricsLog(run.run_dir, "rl", first, enabled=run.group.rank == 0) as log:
+    is_first = run.group.rank == 0
+    with (
+        MetricsLog(run.run_dir, "rl", first, enabled=is_first) as log,
+        RolloutRecord(run.run_dir, first, enabled=is_first and config.rollout.record) as record,
+    ):
         for step in range(first, total):
             if run.stop_requested():
                 saves.save(step)
                 raise Interrupted
-            metrics = learner.learn(sampler.collect(step, learner.max_difficulty(step)), step)
+            groups = sampler.collect(step, learner.max_difficulty(step))
+            record.write(step, groups)
+            metrics = learner.learn(groups, step)
             sampler.publish(step + 1)
             report(run, log, step, {**metrics, **sampler.metrics})
             if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == total:
@@ -39,6 +48,14 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
     if run.group.rank == 0:
         seconds = {"warmup": warmup_seconds, "rl": time.monotonic() - began, **sampler.seconds}
         summarise(run, before, after, sampler.calls, seconds, saves.latest())
+
+
+def frozen_models(config: JobConfig, composite: Composite, start: Path) -> dict[str, Path]:
+    """Role to directory of the models whose log-probabilities of the samples the rollout service is to compute."""
+    frozen = {"reference": start} if "ref_logprobs" in composite.needs else {}
+    if teacher_at_service(config, composite):
+        frozen["teacher"] = Path(str(config.model.teacher))
+    return frozen
 
 
 def report(run: Run, log: MetricsLog, step: int, metrics: Mapping[str, float]) -> None:

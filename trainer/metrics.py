@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from trainer.lines import read_lines, reopen
+
 PHASES = ("warmup", "rl")
 
 
@@ -28,12 +30,7 @@ class MetricsLog:
             return
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        path = run_dir / "metrics.jsonl"
-        kept = [line for line in read_metrics(run_dir) if _is_before(line, phase, first_step)]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = reopen(run_dir / "metrics.jsonl", lambda line: _is_before(line, phase, first_step))
         self._board = SummaryWriter(str(run_dir / "tensorboard" / phase), purge_step=first_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -59,16 +56,7 @@ class MetricsLog:
 
 def read_metrics(run_dir: Path) -> list[dict]:
     """The lines of `metrics.jsonl`, `[{"phase", "step", "values"}]`; a line torn by a crash ends the list."""
-    path = run_dir / "metrics.jsonl"
-    if not path.exists():
-        return []
-    lines: list[dict] = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+    return read_lines(run_dir / "metrics.jsonl")
 
 
 def _is_before(line: dict, phase: str, first_step: int) -> bool:

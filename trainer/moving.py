@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.controller_spec import is_controller, parse_controller
@@ -52,13 +52,17 @@ def extreme_steps(schedule: Schedule, total_steps: int) -> tuple[int, int]:
     return min(values, key=values.__getitem__), max(values, key=values.__getitem__)
 
 
-def _sampled(schedule: Schedule, total_steps: int) -> dict[int, float]:
+def sampled_steps(total_steps: int) -> list[int]:
+    """The steps of a run that are looked at before it, in their order: all of them, or `SAMPLED_STEPS` of a longer one."""
     last, half = max(0, total_steps - 1), SAMPLED_STEPS // 2
-    steps: Collection[int] = range(last + 1)
-    if last >= SAMPLED_STEPS:
-        # Steps in a row too: even spacing alone could fall in with a cycle and see one of its values only.
-        steps = {*range(half), *(round(place * last / (half - 1)) for place in range(half))}
-    values = {step: schedule(step, max(1, total_steps)) for step in sorted(steps)}
+    if last < SAMPLED_STEPS:
+        return list(range(last + 1))
+    # Steps in a row too: even spacing alone could fall in with a cycle and see one of its values only.
+    return sorted({*range(half), *(round(place * last / (half - 1)) for place in range(half))})
+
+
+def _sampled(schedule: Schedule, total_steps: int) -> dict[int, float]:
+    values = {step: schedule(step, max(1, total_steps)) for step in sampled_steps(total_steps)}
     for step, value in values.items():
         if not math.isfinite(value):
             raise ScheduleError(f"schedule {schedule.kind!r}: it is {value!r} at step {step} of {total_steps}")

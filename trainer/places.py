@@ -18,10 +18,14 @@ from trainer.names import unknown_name
 from trainer.schedules import parse_schedule
 
 METRICS: Mapping[str, tuple[str, ...]] = {
-    "rollout": ("length", "truncated", "staleness"),
-    "group": ("count", "zero_signal", "filtered", "dropped", "dropped_completions"),
+    "rollout": ("length", "given", "truncated", "left_out", "staleness", "staleness_mean"),
+    "group": ("count", "zero_signal", "filtered", "dropped", "dropped_completions", "resampled", "quality", "mixed", "difficulty"),
     "loss": ("total", "score_gradient_norm"),
     "optim": ("learning_rate", "gradient_norm", "skipped"),
+    "mismatch": (
+        *("kl", "kl_k3", "difference_max", "clipped", "lost"),
+        *("ratio_p01", "ratio_p50", "ratio_p99", "ratio_max", "sequence_ratio_min", "sequence_ratio_max"),
+    ),
     "batch": ("tokens", "sequences", "segments", "groups", "pairs", "dropped_tokens"),
 }
 """The metrics of a step that every job has, by what they begin with."""

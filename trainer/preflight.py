@@ -9,12 +9,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.embeddings import packaged_model
 from services.verdicts import Component
-from trainer.checks import check_problems
-from trainer.components import described
 from trainer.config import JobConfig, JobFileError
 from trainer.controller_spec import is_controller
-from trainer.data import DataError, read_prompts, read_supervised
+from trainer.data_check import choice_problems, data_problems
 from trainer.moving import moving_range, parse_moving
 from trainer.names import unknown_name
 from trainer.schedule_shapes import ScheduleError
@@ -29,12 +28,14 @@ def check_job(config: JobConfig) -> None:
     problems = [
         *_model_problems("model.path", config.model.path),
         *(_model_problems("model.teacher", config.model.teacher) if config.model.teacher else ()),
-        *_data_problems(config),
+        *_vocabulary_problems(config),
+        *_embedding_problems(config),
+        *data_problems(config),
         *_schedule_problems(config),
         *_engine_problems(config),
     ]
     # A schedule that cannot be read has no value to judge the rewards by.
-    problems = problems or [*_signal_problems(config), *_difficulty_problems(config)]
+    problems = problems or [*_signal_problems(config), *choice_problems(config)]
     if not problems:
         problems = _term_problems(config)
     if problems:
@@ -153,21 +154,6 @@ def _signal_problems(config: JobConfig) -> list[str]:
     return problems
 
 
-def _difficulty_problems(config: JobConfig) -> list[str]:
-    """That every prompt has a difficulty where there is a limit to it, and that some are below it at every step."""
-    if config.data.max_difficulty is None:
-        return []
-    prompts = read_prompts(Path(config.data.train), sorted(config.rewards.scorers))
-    known = [prompt.difficulty for prompt in prompts if prompt.difficulty is not None]
-    if len(known) < len(prompts):
-        without = next(prompt.id for prompt in prompts if prompt.difficulty is None)
-        return [f"data.max_difficulty: {config.data.train}: prompt {without!r} has no field 'difficulty', a number"]
-    lowest, _ = _range(config, config.data.max_difficulty)
-    if config.optim.steps and lowest < min(known):
-        return [f"data.max_difficulty: it falls to {lowest:g}, and the easiest prompt has a difficulty of {min(known):g}"]
-    return []
-
-
 def _engine_problems(config: JobConfig) -> list[str]:
     from trainer.assembly import engine_config
     from trainer.engine_config import EngineConfigError, deepspeed_config
@@ -194,22 +180,30 @@ def _model_problems(field: str, directory: str) -> list[str]:
     return []
 
 
-def _data_problems(config: JobConfig) -> list[str]:
-    domains, models = sorted(config.rewards.scorers), described(config).checks
-    problems = []
-    for field, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
+def _vocabulary_problems(config: JobConfig) -> list[str]:
+    """Of a teacher that the trainer does not load itself, and so would not compare."""
+    if config.model.teacher is None or config.model.teacher_by == "trainer":
+        return []
+    sizes = []
+    for directory in (config.model.teacher, config.model.path):
         try:
-            prompts = read_prompts(Path(path), domains) if path is not None else []
-        except DataError as error:
-            problems.append(f"{field}: {error}")
-        else:
-            problems += [f"{field}: {problem}" for problem in check_problems(prompts, config.rewards.scorers, models)]
+            sizes.append(json.loads((Path(directory) / "config.json").read_text(encoding="utf-8")).get("vocab_size"))
+        except (OSError, ValueError, AttributeError):
+            return []  # told by _model_problems
+    if None in sizes or sizes[0] == sizes[1]:
+        return []
+    return [f"model.teacher: its vocabulary has {sizes[0]} entries and the policy's {sizes[1]}; they must be one"]
+
+
+def _embedding_problems(config: JobConfig) -> list[str]:
+    groups = config.advantage.groups
+    if not (groups.mixes and groups.formation(config.rollout.samples_per_prompt).embeds):
+        return []
     try:
-        if config.warmup:
-            read_supervised(Path(config.warmup.path))
-    except DataError as error:
-        problems.append(f"warmup.path: {error}")
-    return problems
+        packaged_model()
+    except FileNotFoundError as error:
+        return [f"advantage.groups: by = {groups.by!r} compares embeddings: {error}"]
+    return []
 
 
 def _term_problems(config: JobConfig) -> list[str]:

@@ -1,8 +1,4 @@
-"""The trainer's end of the rollouts: publishes weights to the rollout service and gets scored groups from the queue.
-
-A collection that was given up, because a service was down for longer than its clients wait or came back without the
-policy, is asked for again after the weights have been published anew: at most `ATTEMPTS` times in all.
-"""
+"""The trainer's end of the services: publishes weights to the rollout service, and asks collectors for scored groups."""
 
 from __future__ import annotations
 
@@ -11,24 +7,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
 from services.addresses import address_of
 from services.client.channel import ServiceError
 from services.client.rollout import RolloutClient
 from services.client.scoring import ScoringClient
-from services.experience import Experience, ScoredGroup
+from services.experience import Experience
 from services.queue.app import make_app
-from services.queue.collection import CollectionPrompt, CollectionRequest, Collections, CollectionSampling
+from services.queue.collection import (
+    CollectionEnvironment,
+    CollectionPrompt,
+    CollectionRequest,
+    Collections,
+    CollectionSampling,
+)
 from services.queue.connection import connect, redis_url
+from services.rollout.engine import Probe
 from services.verdicts import Component
-from trainer.config import JobConfig
-from trainer.data import Prompt
+from trainer.config import JobConfig, JobFileError
 
-ATTEMPTS = 3
-UPDATE_TIMEOUT_SECONDS = 300.0
+UPDATE_TIMEOUT_SECONDS = 900.0
 
 
 class RolloutError(Exception):
     """The rollouts of a step could not be had; the message says what the collectors answered."""
+
+
+class CanaryError(RuntimeError):
+    """The engine that samples does not compute with the weights that it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,64 +44,99 @@ class Weights:
 
     path: Path
     version: int
-    sha256: str
+    sha256: str = ""
+    canary: tuple[Probe, ...] = ()
+    tolerance: float = 0.0
 
 
 class Rollouts:
-    """Rollouts for one attempt at a job.
+    """The services of one attempt at a job.
 
     The policy's name holds the attempt, so that a resumed run can publish an older version than the one that a killed
     attempt has left at the service.
     """
 
-    def __init__(self, config: JobConfig, job_id: str, attempt: int, needs_reference: bool) -> None:
+    def __init__(self, config: JobConfig, job_id: str, attempt: int) -> None:
+        self.policy = f"{job_id}.{attempt}"
         self._config = config
-        self._policy = f"{job_id}.{attempt}"
-        self._reference = f"{self._policy}.reference" if needs_reference else ""
         self._published: dict[str, Weights] = {}
         self._client = RolloutClient(address_of("rollout"))
         url = redis_url()
         self._collections = Collections(connect(url), make_app(url))
         self.calls: Counter[str] = Counter()
         self.seconds = {"generate": 0.0, "score": 0.0}
+        self.canary_difference = 0.0
+        """In nats, of the policy's last update."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy that is sampled."""
+        return self._published[self.policy].version
+
+    def check_engine(self) -> None:
+        """Raises JobFileError where the service samples with another engine than the job names, ServiceError."""
+        found, wanted = self._client.describe().engine, self._config.rollout.engine
+        self.calls["rollout"] += 1
+        if found != wanted:
+            raise JobFileError(
+                [
+                    f"rollout.engine is {wanted!r}, and the rollout service at {self._client.address} samples with {found!r}"
+                ]
+            )
 
     def publish(self, weights: Weights) -> None:
-        """Returns once the policy is sampled from these weights. Raises ServiceError."""
-        self._update(self._policy, weights)
+        """Returns once the policy is sampled from these weights. Raises CanaryError, ServiceError."""
+        self.canary_difference = self._update(self.policy, weights)
 
-    def publish_reference(self, weights: Weights) -> None:
-        """Makes these weights the frozen anchor, where a term needs one. Raises ServiceError."""
-        if self._reference:
-            self._update(self._reference, weights)
+    def publish_frozen(self, role: str, weights: Weights) -> None:
+        """Serves weights that never change for their log-probabilities, such as `reference`. Raises ServiceError."""
+        self._update(f"{self.policy}.{role}", weights)
 
-    def collect(
-        self, purpose: str, prompts: Sequence[Prompt], *, samples: int, temperature: float, top_p: float, seed: int
-    ) -> list[ScoredGroup]:
-        """One scored group for each prompt, in the order of the prompts.
+    def publish_again(self) -> None:
+        """Sends everything that was published once more: a service that was started anew knows nothing. Raises RolloutError."""
+        for policy, weights in self._published.items():
+            try:
+                self._update(policy, weights)
+            except ServiceError as error:
+                raise RolloutError(f"the weights could not be published again: {error}") from error
 
-        purpose: names the collection within the job (`step-12`); asked for twice it is computed once.
-        temperature: 0 is greedy; then no reference log-probabilities are fetched.
-        Raises RolloutError.
-        """
-        size = self._config.rollout.prompts_per_task
-        chunks = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        sampling = CollectionSampling(
-            temperature=temperature, top_p=top_p, max_new_tokens=self._config.rollout.max_new_tokens, seed=seed
+    def request(
+        self,
+        prompts: Sequence[CollectionPrompt],
+        reply_to: str,
+        samples: int,
+        sampling: CollectionSampling,
+        serial: int,
+    ) -> None:
+        """Sends a task for these prompts. serial: tells tasks of the same prompts apart."""
+        section = self._config.rollout
+        environment = section.environment
+        self._collections.enqueue(
+            CollectionRequest(
+                key=f"{prompts[0].key}.{serial}",
+                reply_to=reply_to,
+                policy=self.policy,
+                min_policy_version=self.version,
+                prompts=tuple(prompts),
+                samples=samples,
+                sampling=sampling,
+                scorers={domain: tuple(names) for domain, names in self._config.rewards.scorers.items()},
+                reference_policy=self._frozen("reference", sampling),
+                teacher_policy=self._frozen("teacher", sampling),
+                environment=environment and CollectionEnvironment(**environment.model_dump()),
+                scoring_attempts=self._config.rewards.attempts,
+                timeout_seconds=section.timeout_seconds,
+            )
         )
-        reply_to = f"{self._policy}.{purpose}"
-        requests = {
-            f"{reply_to}.{index}": self._request(f"{reply_to}.{index}", reply_to, chunk, samples, sampling)
-            for index, chunk in enumerate(chunks)
-        }
-        done: dict[str, Experience] = {}
-        for attempt in range(1, ATTEMPTS + 1):
-            failures = self._gather({key: r for key, r in requests.items() if key not in done}, reply_to, done)
-            if not failures:
-                break
-            if attempt == ATTEMPTS:
-                raise RolloutError(f"{purpose}: {len(failures)} of {len(chunks)} collections failed: {failures[0]}")
-            self._publish_again()
-        return [group for key in requests for group in done[key].groups]
+
+    def receive(self, keys: Sequence[str], reply_to: str, wait_seconds: float) -> list[Experience]:
+        """What has come of these keys, each once; see `Collections.receive`."""
+        came = self._collections.receive(keys, reply_to, wait_seconds)
+        for experience in came:
+            self.calls.update(experience.calls)
+            self.seconds["generate"] += experience.generate_seconds
+            self.seconds["score"] += experience.score_seconds
+        return came
 
     def describe_scorers(self) -> dict[str, tuple[dict[str, Component], frozenset[str]]]:
         """Components by name and the keys of its checks, for each scorer of the job. Raises ServiceError."""
@@ -107,58 +149,47 @@ class Rollouts:
             described[name] = (components, frozenset(answer.checks_schema.get("properties", {})))
         return described
 
-    def _update(self, policy: str, weights: Weights) -> None:
+    def _update(self, policy: str, weights: Weights) -> float:
         self.calls["rollout"] += 1
-        self._client.update_weights(
-            policy, weights.version, str(weights.path), weights.sha256, timeout_seconds=UPDATE_TIMEOUT_SECONDS
-        )
-        self._published[policy] = weights
-
-    def _publish_again(self) -> None:
-        for policy, weights in self._published.items():
-            try:
-                self._update(policy, weights)
-            except ServiceError as error:
-                raise RolloutError(f"the weights could not be published again: {error}") from error
-
-    def _request(
-        self, key: str, reply_to: str, prompts: Sequence[Prompt], samples: int, sampling: CollectionSampling
-    ) -> CollectionRequest:
-        return CollectionRequest(
-            key=key,
-            reply_to=reply_to,
-            policy=self._policy,
-            min_policy_version=self._published[self._policy].version,
-            # a small data set may give a prompt twice to one step: its place keeps the two apart
-            prompts=tuple(
-                CollectionPrompt(id=f"{place}/{prompt.id}", domain=prompt.domain, text=prompt.text, checks=prompt.checks)
-                for place, prompt in enumerate(prompts)
-            ),
-            samples=samples,
-            sampling=sampling,
-            scorers={domain: tuple(names) for domain, names in self._config.rewards.scorers.items()},
-            reference_policy=self._reference if sampling.temperature > 0 else "",
-            scoring_attempts=self._config.rewards.attempts,
-            timeout_seconds=self._config.rollout.timeout_seconds,
-        )
-
-    def _gather(
-        self, requests: dict[str, CollectionRequest], reply_to: str, done: dict[str, Experience]
-    ) -> list[str]:
-        """Sends the requests and fills `done`; returns what the failed ones said."""
-        for request in requests.values():
-            self._collections.enqueue(request)
-        failures: list[str] = []
-        patience = self._config.rollout.timeout_seconds * 2
         try:
-            for experience in self._collections.collect(list(requests), reply_to, patience):
-                if experience.error:
-                    failures.append(experience.error)
-                    continue
-                done[experience.key] = experience
-                self.calls.update(experience.calls)
-                self.seconds["generate"] += experience.generate_seconds
-                self.seconds["score"] += experience.score_seconds
-        except TimeoutError as error:
-            failures.append(str(error))
-        return failures
+            served = self._client.update_weights(
+                policy,
+                weights.version,
+                str(weights.path),
+                weights.sha256,
+                canary=weights.canary,
+                tolerance=weights.tolerance,
+                timeout_seconds=UPDATE_TIMEOUT_SECONDS,
+            )
+        except ServiceError as error:
+            if error.code is grpc.StatusCode.DATA_LOSS:
+                raise CanaryError(
+                    f"version {weights.version} of the weights is not what the engine computes with: {error}"
+                ) from error
+            raise
+        self._published[policy] = weights
+        return served.canary_difference
+
+    def _frozen(self, role: str, sampling: CollectionSampling) -> str:
+        """A greedy answer is for evaluation, which asks for no log-probabilities."""
+        policy = f"{self.policy}.{role}"
+        return policy if sampling.temperature > 0 and policy in self._published else ""
+
+
+def training_sampling(config: JobConfig) -> CollectionSampling:
+    """How the policy is sampled for training. Samples differ by the ids of their prompts, not by the seed."""
+    section = config.rollout
+    return CollectionSampling(
+        temperature=section.temperature,
+        top_p=section.top_p,
+        min_p=section.min_p,
+        max_new_tokens=section.max_new_tokens,
+        stop=tuple(section.stop),
+        seed=config.job.seed,
+    )
+
+
+def greedy_sampling(config: JobConfig) -> CollectionSampling:
+    """How the policy is sampled for evaluation."""
+    section = config.rollout
+    return CollectionSampling(temperature=0.0, max_new_tokens=section.max_new_tokens, stop=tuple(section.stop))

@@ -28,7 +28,7 @@ from trainer.losses.user import LossContractError
 from trainer.policy import ModelError
 from trainer.preflight import check_job
 from trainer.progress import Progress, Superseded, progress_from_environment
-from trainer.rollouts import RolloutError
+from trainer.rollouts import CanaryError, RolloutError
 from trainer.schedule_shapes import ScheduleError
 from trainer.steps import BarrenError
 from trainer.term import TermError
@@ -47,7 +47,7 @@ NOT_WORTH_ANOTHER_ATTEMPT = (
     ControllerError,
     UnknownAddressError,
 )
-MAY_PASS = (BarrenError, RolloutError, ServiceError, MissingRewardError, Superseded)
+MAY_PASS = (BarrenError, CanaryError, RolloutError, ServiceError, MissingRewardError, Superseded)
 
 
 @dataclass(frozen=True)

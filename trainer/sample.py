@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-LOGPROBS = ("logprobs", "ref_logprobs")
+import numpy as np
+from numpy.typing import NDArray
+
+LOGPROBS = ("logprobs", "ref_logprobs", "teacher_logprobs")
 """Fields of `Sample` with a number for each completion token."""
 
 
@@ -15,7 +18,7 @@ class Sample:
     """A prompt and the completion to learn from. Without `logprobs` and `advantage` it is a demonstration.
 
     Log-probabilities are in nats, one for each completion token. NaN or infinity marks one that got lost: the token is
-    not trained on, and counted.
+    not trained on, and counted. Those of `given` tokens mean nothing.
     """
 
     prompt_ids: Sequence[int]
@@ -38,13 +41,27 @@ class Sample:
     """The advantage of each component alone."""
     segments: Sequence[int] | None = None
     """The segment of each completion token: 0 for the first, and then the same or one more."""
+    teacher_logprobs: Sequence[float] | None = None
+    """Of the teacher, where the rollout service computed them."""
+    given: Sequence[bool] | None = None
+    """True for tokens that the policy did not sample, of several turns: the policy sees them and is not trained on them."""
+    staleness: Sequence[int] | None = None
+    """For each completion token, by how many versions the weights that sampled it are behind those that learn from it."""
+
+    def counted(self) -> NDArray[np.bool_]:
+        """For each completion token, whether it is trained on: sampled by the policy, and none of its log-probabilities lost."""
+        counted = np.ones(len(self.completion_ids), dtype=np.bool_)
+        for values in (self.logprobs, self.ref_logprobs, self.teacher_logprobs):
+            if values is not None:
+                counted &= np.isfinite(np.array(values, dtype=np.float64))
+        return counted if self.given is None else counted & ~np.array(self.given, dtype=np.bool_)
 
 
 def check_samples(samples: Sequence[Sample]) -> None:
     """Raises ValueError for the first sample that cannot be trained on, by its place, and for samples of two kinds."""
     for place, sample in enumerate(samples):
         _check(f"sample {place}", sample)
-    for name in (*LOGPROBS, "advantage", "group", "reward", "segments"):
+    for name in (*LOGPROBS, "advantage", "group", "reward", "segments", "staleness"):
         if len({getattr(sample, name) is None for sample in samples}) > 1:
             raise ValueError(f"some samples have {name} and some have not; a step holds rollouts or demonstrations")
 
@@ -53,7 +70,7 @@ def _check(where: str, sample: Sample) -> None:
     if not sample.prompt_ids or not sample.completion_ids:
         empty = "completion_ids" if sample.prompt_ids else "prompt_ids"
         raise ValueError(f"{where}: {empty} is empty; a prompt and a completion have at least one token each")
-    for name in (*LOGPROBS, "segments"):
+    for name in (*LOGPROBS, "segments", "given", "staleness"):
         values = getattr(sample, name)
         if values is not None and len(values) != len(sample.completion_ids):
             raise ValueError(f"{where}: {len(values)} {name} for {len(sample.completion_ids)} completion tokens")

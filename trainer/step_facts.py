@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,7 +9,7 @@ from typing import Any, cast
 from trainer.losses.aggregation import Counts
 from trainer.losses.packed import PackedBatch
 from trainer.normalisation import RELATIVE_FLOOR
-from trainer.sample import LOGPROBS, Sample
+from trainer.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class StepFacts:
     @staticmethod
     def of(samples: Sequence[Sample]) -> StepFacts:
         """The facts of a step's samples."""
-        counted = [_counted(sample) for sample in samples]
+        counted = [int(sample.counted().sum()) for sample in samples]
         members: dict[int, list[int]] = {}
         for place, sample in enumerate(samples):
             if sample.group is not None:
@@ -85,21 +84,12 @@ class StepFacts:
             segments=0 if segments is None else int(segments[known.loss_mask].unique().numel()),
             groups=len(firsts),
             pairs=len([g for g in self.best if g in groups]) if known.chosen is not None else 0,
-            dropped_tokens=int((~known.loss_mask).sum()),
+            dropped_tokens=int((~known.loss_mask).sum()) - sum(sum(samples[place].given or ()) for place in chunk),
         )
 
 
 def _group(sample: Sample) -> int:
     return cast(int, sample.group)
-
-
-def _counted(sample: Sample) -> int:
-    rows = [getattr(sample, name) for name in LOGPROBS if getattr(sample, name) is not None]
-    return (
-        sum(all(map(math.isfinite, values)) for values in zip(*rows, strict=True))
-        if rows
-        else len(sample.completion_ids)
-    )
 
 
 def _pair(samples: Sequence[Sample], places: Sequence[int]) -> tuple[int, int] | None:

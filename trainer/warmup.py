@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from trainer.assembly import engine_config, wanted_policy, warmup_composite
 from trainer.batching import make_micro_batches
 from trainer.checkpoint import publish
-from trainer.data import Comparison, Demonstration, draw, read_supervised
+from trainer.demonstrations import Comparison, Demonstration, draw, read_supervised
 from trainer.engine import Engine
 from trainer.exits import Interrupted
 from trainer.metrics import MetricsLog

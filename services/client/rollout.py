@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -14,16 +15,27 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 from protos.gen.assay.v1 import rollout_pb2, rollout_pb2_grpc
 from services.addresses import MAX_MESSAGE_BYTES, address_of
 from services.client.channel import ServiceError, ServiceUnavailableError, open_channel, service_errors
+from services.client.completion_stream import CompletionStream
 from services.rollout.engine import (
-    Completion,
-    FinishReason,
+    Description,
+    Finished,
+    Generation,
+    Probe,
     Prompt,
     PromptCompletions,
     Sampling,
     SequenceLogprobs,
+    Served,
     TokenSequence,
 )
 from services.rollout.limits import MAX_ANSWER_TOKENS
+from services.rollout.wire import (
+    finished_from_wire,
+    generation_to_wire,
+    probe_to_wire,
+    prompt_completions_from_wire,
+    sequence_to_wire,
+)
 
 CHUNK_SEQUENCES = 1024
 """Sequences in one request, so that what a dying engine loses and what a full service refuses stays small."""
@@ -69,30 +81,43 @@ class RolloutClient:
     ) -> list[PromptCompletions]:
         """`samples` completions for each prompt, in the order of the prompts.
 
-        A large request is split by prompts. Weights that change in between show in `Completion.policy_version`.
+        A large request is split by prompts. Weights that change in between show in `Completion.token_versions`.
         """
-        ids = [prompt.id for prompt in prompts]
-        if len(set(ids)) < len(ids):
-            raise ValueError("prompts: ids must be unique")
         deadline = time.monotonic() + timeout_seconds
-        cost = samples * sampling.max_new_tokens
+        whole = Generation(policy, tuple(prompts), samples, sampling, min_policy_version)
         results: list[PromptCompletions] = []
-        for chunk in _chunks(prompts, lambda prompt: (samples, cost, 4 * len(prompt.text))):
-            request = rollout_pb2.GenerateRequest(
-                policy=policy,
-                prompts=[rollout_pb2.Prompt(id=each.id, text=each.text, trace_id=each.trace_id) for each in chunk],
-                samples=samples,
-                sampling=rollout_pb2.Sampling(
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    max_new_tokens=sampling.max_new_tokens,
-                    seed=sampling.seed,
-                ),
-                min_policy_version=min_policy_version,
-            )
-            response = self._call(self._stub.Generate, request, deadline)
-            results.extend(_prompt_from_wire(prompt) for prompt in response.prompts)
+        for part in _parts(whole):
+            response = self._call(self._stub.Generate, generation_to_wire(part), deadline)
+            results.extend(prompt_completions_from_wire(prompt) for prompt in response.prompts)
         return results
+
+    def generate_stream(
+        self,
+        policy: str,
+        prompts: Sequence[Prompt],
+        samples: int,
+        sampling: Sampling,
+        *,
+        min_policy_version: int = 0,
+        timeout_seconds: float = 600.0,
+    ) -> Generator[Finished, None, None]:
+        """The same completions, each as soon as it is finished; `Finished.prompt` is the place in `prompts`.
+
+        None comes twice, also where the service was away in between: then the prompts that were not finished are sampled
+        again, and what had come of them is left out. Closing the iterator ends the work at the service.
+        """
+        whole = Generation(policy, tuple(prompts), samples, sampling, min_policy_version)
+        return self._finished(whole, time.monotonic() + timeout_seconds)
+
+    def _finished(self, whole: Generation, deadline: float) -> Generator[Finished, None, None]:
+        places = {prompt.id: place for place, prompt in enumerate(whole.prompts)}
+        for part in _parts(whole):
+            with CompletionStream(self._stub.GenerateStream, part) as stream:
+                while (message := self._call(stream.next, None, deadline)) is not None:
+                    yield finished_from_wire(message, places[message.id])
+                if not stream.is_complete:
+                    message = "the stream ended before its last completion"
+                    raise ServiceError("rollout", self.address, grpc.StatusCode.INTERNAL, message)
 
     def update_weights(
         self,
@@ -101,15 +126,35 @@ class RolloutClient:
         path: str | os.PathLike[str],
         sha256: str = "",
         *,
+        base: str = "",
+        canary: Sequence[Probe] = (),
+        tolerance: float = 0.0,
         timeout_seconds: float = 900.0,
-    ) -> int:
-        """Publishes the model directory `path` as `version`; returns the served version once it is.
+    ) -> Served:
+        """Publishes the model directory `path` as `version`; returns once it is served and has passed the canary.
 
-        sha256: of `model.safetensors`, in hexadecimal; empty skips the check. Sending an update twice is harmless.
+        sha256: of `model.safetensors` (of an adapter: `adapter_model.safetensors`), in hexadecimal; empty skips the check.
+        base: not empty: `path` holds a LoRA adapter for this policy. canary: tokens with the trainer's log-probabilities;
+        the engine's may differ by up to `tolerance` nats, else ServiceError (DATA_LOSS) is raised. Sending an update
+        twice is harmless.
         """
-        where = str(Path(path).absolute())
-        request = rollout_pb2.UpdateWeightsRequest(policy=policy, version=version, path=where, sha256=sha256)
-        return self._call(self._stub.UpdateWeights, request, time.monotonic() + timeout_seconds).version
+        request = rollout_pb2.UpdateWeightsRequest(
+            policy=policy,
+            version=version,
+            path=str(Path(path).absolute()),
+            sha256=sha256,
+            base=base,
+            canary=[probe_to_wire(probe) for probe in canary],
+            tolerance=tolerance,
+        )
+        answer = self._call(self._stub.UpdateWeights, request, time.monotonic() + timeout_seconds)
+        return Served(answer.version, answer.canary_difference)
+
+    def describe(self, *, timeout_seconds: float = 60.0) -> Description:
+        """What samples, and the policies that are held."""
+        deadline = time.monotonic() + timeout_seconds
+        answer = self._call(self._stub.Describe, rollout_pb2.DescribeRolloutRequest(), deadline)
+        return Description(answer.engine, answer.dtype, dict(answer.policies))
 
     def logprobs(
         self, policy: str, sequences: Sequence[TokenSequence], *, timeout_seconds: float = 600.0
@@ -123,13 +168,7 @@ class RolloutClient:
         versions: set[int] = set()
         for chunk in _chunks(sequences, _sequence_cost):
             request = rollout_pb2.LogprobsRequest(
-                policy=policy,
-                sequences=[
-                    rollout_pb2.TokenSequence(
-                        prompt_token_ids=each.prompt_token_ids, completion_token_ids=each.completion_token_ids
-                    )
-                    for each in chunk
-                ],
+                policy=policy, sequences=[sequence_to_wire(sequence) for sequence in chunk]
             )
             response = self._call(self._stub.Logprobs, request, deadline)
             values.extend(tuple(each.logprobs) for each in response.sequences)
@@ -163,6 +202,19 @@ def _pause_seconds(state: RetryCallState) -> float:
     return min((hint or FIRST_PAUSE_SECONDS) * 2 ** (state.attempt_number - 1), LONGEST_PAUSE_SECONDS)
 
 
+def _parts(whole: Generation) -> Iterator[Generation]:
+    """Generations of some of the prompts each, within the limits of a request. Raises ValueError where ids are not unique."""
+    if len({prompt.id for prompt in whole.prompts}) < len(whole.prompts):
+        raise ValueError("prompts: ids must be unique")
+    tokens = whole.samples * whole.sampling.max_new_tokens
+
+    def cost(prompt: Prompt) -> tuple[int, int, int]:
+        return whole.samples, tokens, 4 * len(prompt.text) + 5 * len(prompt.token_ids)
+
+    for prompts in _chunks(whole.prompts, cost):
+        yield replace(whole, prompts=tuple(prompts))
+
+
 def _sequence_cost(sequence: TokenSequence) -> tuple[int, int, int]:
     scored = len(sequence.completion_token_ids)
     return 1, scored, 5 * (len(sequence.prompt_token_ids) + scored)
@@ -181,17 +233,3 @@ def _chunks(items: Sequence[T], cost: Callable[[T], tuple[int, int, int]]) -> It
             yield items[start:place]
             start, used = place, cost(item)
     yield items[start:]
-
-
-def _prompt_from_wire(prompt: rollout_pb2.PromptCompletions) -> PromptCompletions:
-    completions = tuple(
-        Completion(
-            token_ids=tuple(each.token_ids),
-            logprobs=tuple(each.logprobs),
-            text=each.text,
-            finish_reason=FinishReason(rollout_pb2.Completion.FinishReason.Name(each.finish_reason)),
-            policy_version=each.policy_version,
-        )
-        for each in prompt.completions
-    )
-    return PromptCompletions(prompt.id, tuple(prompt.prompt_token_ids), completions)

@@ -1,28 +1,37 @@
-"""The collection task: samples the policy, has the samples scored, and delivers the experience once.
+"""The collection task: samples the policy, has each group scored as soon as it is sampled, and delivers it once.
 
-Every failure becomes an experience with an `error`, so that the trainer never waits for an answer that cannot come.
+Every failure becomes an experience with an `error`, so that the trainer never waits for an answer that cannot come. A
+group that fails holds up no other group of its task, nor does one whose scores take long.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from services.addresses import address_of
+from services.addresses import UnknownAddressError
 from services.client.channel import ServiceError
 from services.client.rollout import RolloutClient
-from services.experience import Experience, ScoredCompletion, ScoredGroup
-from services.queue.collection import CollectionRequest, Collections
+from services.experience import Experience
+from services.queue.collection import CollectionPrompt, CollectionRequest, Collections
+from services.queue.conversation import Conversations
+from services.queue.environment import EnvironmentPathError, environment_class
+from services.queue.group import score_group
 from services.queue.lease import Leases
-from services.rollout.engine import Prompt, PromptCompletions, Sampling, TokenSequence
-from services.scored import Scored
-from services.scoring import Scoring
-from services.verdicts import Item
+from services.queue.loop_thread import LoopThread
+from services.queue.raised import raised_at
+from services.rollout.engine import Completion, Prompt, PromptCompletions, Sampling
 
 ROLLOUT = "rollout"
+GROUPS_AT_ONCE = 64
+"""Groups that one worker has scored at once: most of their time they wait for scorers, which say themselves when they
+are full."""
 
 log = structlog.get_logger()
 
@@ -34,143 +43,143 @@ class Collector:
     collections: Collections
     leases: Leases
     rollout: RolloutClient
+    loop: LoopThread
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(GROUPS_AT_ONCE))
 
 
 def collect(collector: Collector, request: CollectionRequest, ticket: str) -> None:
     """One delivery of a request, with the message's ticket (`Leases.stand_by`).
 
-    Returns when its message may be acknowledged; raises while Redis is away for long.
+    Returns when its message may be acknowledged; raises while Redis is away for long. Only the groups that are neither
+    delivered nor withdrawn are computed.
     """
     key = f"collect:{request.key}"
     with collector.leases.hold(key) as lease:
-        if collector.collections.delivered(request.key):
+        open_keys = collector.collections.open([prompt.key for prompt in request.prompts])
+        if not open_keys:
             return
         if lease is None:
             collector.leases.stand_by(key, ticket, lambda fresh: collector.collections.send_again(request, fresh))
             return
-        experience = _gather_or_error(collector.rollout, request)
-        collector.collections.deliver(request.reply_to, experience)
-    log.info(
-        "collected",
-        key=request.key,
-        prompts=len(request.prompts),
-        samples=request.samples,
-        generate_seconds=round(experience.generate_seconds, 3),
-        score_seconds=round(experience.score_seconds, 3),
-        error=experience.error,
-    )
+        prompts = tuple(prompt for prompt in request.prompts if prompt.key in open_keys)
+        collector.loop.run(_Task(collector, request.model_copy(update={"prompts": prompts})).run())
 
 
-def _gather_or_error(rollout: RolloutClient, request: CollectionRequest) -> Experience:
-    try:
-        return gather(rollout, request)
-    except ServiceError as error:
-        return Experience(request.key, error=str(error))
-    except Exception as error:
-        # the message may quote prompts or responses: neither the trainer nor the log gets it
-        frame = _innermost(error)
-        log.error("collection failed", key=request.key, exception=type(error).__name__, at=frame)
-        return Experience(request.key, error=f"the collector failed with {type(error).__name__} at {frame}")
+class _Task:
+    """The groups of one delivery of a request on their way."""
 
+    def __init__(self, collector: Collector, request: CollectionRequest) -> None:
+        self._collector, self._request = collector, request
+        self._start = time.monotonic()
+        self._deadline = self._start + request.timeout_seconds
+        self._calls: Counter[str] = Counter()
+        """Calls that were not counted with a group yet."""
+        self._generated = self._scored_until = self._start
+        """Until when time was counted with a group."""
+        self._errors: list[str] = []
+        self._given_up = False
 
-def _innermost(error: BaseException) -> str:
-    """File name and line where it was raised."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}" if trace else "?"
+    async def run(self) -> None:
+        """Samples, and goes on with each group as soon as its last completion is there. Raises redis-py's errors."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as groups:
 
+                def begin(prompt: CollectionPrompt, sampled: PromptCompletions | Exception) -> None:
+                    if not self._given_up:
+                        groups.create_task(self._finish(prompt, sampled))
 
-def gather(rollout: RolloutClient, request: CollectionRequest) -> Experience:
-    """Samples and scores. Raises ServiceError where the policy cannot be sampled or an address serves no scorer."""
-    start = time.monotonic()
-    deadline = start + request.timeout_seconds
-    sampled = rollout.generate(
-        request.policy,
-        [Prompt(prompt.id, prompt.text, _trace_id(request, place)) for place, prompt in enumerate(request.prompts)],
-        request.samples,
-        Sampling(**request.sampling.model_dump()),
-        min_policy_version=request.min_policy_version,
-        timeout_seconds=request.timeout_seconds,
-    )
-    reference = _reference_logprobs(rollout, request, sampled, deadline - time.monotonic())
-    generated = time.monotonic()
-    items = _items(request, sampled)
-    addresses = {scorer: address_of(scorer) for scorer in items}
-    with Scoring(addresses, retries=request.scoring_attempts - 1) as scoring:
-        scored = scoring.score(items, deadline - generated)
-        calls = {ROLLOUT: 2 if request.reference_policy else 1, **scoring.calls}
-    return Experience(
-        key=request.key,
-        groups=tuple(
-            ScoredGroup(
-                prompt_id=prompt.id,
-                domain=prompt.domain,
-                prompt_token_ids=completions.prompt_token_ids,
-                completions=_scored(place, completions, scored, reference),
-            )
-            for place, (prompt, completions) in enumerate(zip(request.prompts, sampled, strict=True))
-        ),
-        calls=calls,
-        generate_seconds=generated - start,
-        score_seconds=time.monotonic() - generated,
-    )
-
-
-def _reference_logprobs(
-    rollout: RolloutClient, request: CollectionRequest, sampled: Sequence[PromptCompletions], timeout_seconds: float
-) -> dict[str, tuple[float, ...]]:
-    """Log-probabilities under the reference policy by item id; empty where none is asked for."""
-    if not request.reference_policy:
-        return {}
-    sequences = {
-        _item_id(place, sample): TokenSequence(prompt.prompt_token_ids, completion.token_ids)
-        for place, prompt in enumerate(sampled)
-        for sample, completion in enumerate(prompt.completions)
-    }
-    answer = rollout.logprobs(
-        request.reference_policy, list(sequences.values()), timeout_seconds=max(0.0, timeout_seconds)
-    )
-    return dict(zip(sequences, answer.sequences, strict=True))
-
-
-def _items(request: CollectionRequest, sampled: Sequence[PromptCompletions]) -> dict[str, list[Item]]:
-    """What each scorer is to score."""
-    items: dict[str, list[Item]] = {}
-    for place, (prompt, completions) in enumerate(zip(request.prompts, sampled, strict=True)):
-        for scorer in request.scorers[prompt.domain]:
-            items.setdefault(scorer, []).extend(
-                Item(
-                    id=_item_id(place, sample),
-                    prompt=prompt.text,
-                    response=completion.text,
-                    checks=prompt.checks,
-                    trace_id=f"{_trace_id(request, place)}/{sample}",
-                )
-                for sample, completion in enumerate(completions.completions)
-            )
-    return items
-
-
-def _scored(
-    place: int,
-    completions: PromptCompletions,
-    scored: dict[str, Scored],
-    reference: dict[str, tuple[float, ...]],
-) -> tuple[ScoredCompletion, ...]:
-    results = []
-    for sample, completion in enumerate(completions.completions):
-        item_id = _item_id(place, sample)
-        said = scored.get(item_id, Scored({}, {}, {}))
-        results.append(
-            ScoredCompletion(completion, said.components, said.missing, said.labels, reference.get(item_id, ()))
+                try:
+                    await asyncio.to_thread(
+                        self._sample, lambda prompt, sampled: loop.call_soon_threadsafe(begin, prompt, sampled)
+                    )
+                except asyncio.CancelledError:
+                    self._given_up = True
+                    raise
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        log.info(
+            "collected",
+            key=self._request.key,
+            prompts=len(self._request.prompts),
+            samples=self._request.samples,
+            seconds=round(time.monotonic() - self._start, 3),
+            errors=len(self._errors),
+            error=self._errors[0] if self._errors else "",
         )
-    return tuple(results)
 
+    def _sample(self, begin: Callable[[CollectionPrompt, PromptCompletions | Exception], object]) -> None:
+        """Begins each group with its completions, or with the reason why there are none. Blocks."""
+        request = self._request
+        missing = dict(enumerate(request.prompts))
+        samples: list[dict[int, Completion]] = [{} for _ in request.prompts]
+        self._calls[ROLLOUT] += 1
+        try:
+            stream = self._collector.rollout.generate_stream(
+                request.policy,
+                [Prompt(prompt.id, prompt.text, prompt.key) for prompt in request.prompts],
+                request.samples,
+                Sampling(**request.sampling.model_dump()),
+                min_policy_version=request.min_policy_version,
+                timeout_seconds=request.timeout_seconds,
+            )
+            with closing(stream):
+                for finished in stream:
+                    if self._given_up:
+                        return
+                    group = samples[finished.prompt]
+                    group[finished.sample] = finished.completion
+                    if len(group) == request.samples:
+                        prompt = missing.pop(finished.prompt)
+                        completions = tuple(group[sample] for sample in range(request.samples))
+                        begin(prompt, PromptCompletions(prompt.id, finished.prompt_token_ids, completions))
+        except Exception as error:
+            for prompt in missing.values():
+                begin(prompt, error)
 
-def _item_id(place: int, sample: int) -> str:
-    return f"{place}/{sample}"
+    async def _finish(self, prompt: CollectionPrompt, sampled: PromptCompletions | Exception) -> None:
+        """Goes on with a group until it is scored, and delivers it."""
+        if isinstance(sampled, Exception):
+            await self._deliver(Experience(prompt.key, error=self._reason(prompt, sampled)))
+            return
+        async with self._collector.slots:
+            if not await asyncio.to_thread(self._collector.collections.open, [prompt.key]):
+                return
+            try:
+                experience = await self._scored(prompt, sampled)
+            except Exception as error:
+                experience = Experience(prompt.key, error=self._reason(prompt, error))
+        await self._deliver(experience)
 
+    async def _scored(self, prompt: CollectionPrompt, sampled: PromptCompletions) -> Experience:
+        """The group with all its turns and scores."""
+        rollout, request, failed = self._collector.rollout, self._request, {}
+        if request.environment is not None:
+            make = await asyncio.to_thread(environment_class, request.environment.path)
+            conversations = Conversations(rollout, request, request.environment, make, self._deadline, self._calls)
+            sampled, failed = await conversations.hold(prompt, sampled)
+        generated = time.monotonic()
+        group = await score_group(rollout, request, prompt, sampled, failed, self._deadline, self._calls)
+        scored = time.monotonic()
+        experience = Experience(
+            key=prompt.key,
+            group=group,
+            generate_seconds=max(0.0, generated - self._generated),
+            score_seconds=scored - max(generated, self._scored_until),
+        )
+        self._generated, self._scored_until = max(generated, self._generated), scored
+        return experience
 
-def _trace_id(request: CollectionRequest, place: int) -> str:
-    return f"{request.key}/{request.prompts[place].id}"
+    async def _deliver(self, experience: Experience) -> None:
+        experience = replace(experience, calls=dict(self._calls))
+        self._calls.clear()
+        if experience.error:
+            self._errors.append(experience.error)
+        await asyncio.to_thread(self._collector.collections.deliver, self._request.reply_to, experience)
+
+    def _reason(self, prompt: CollectionPrompt, error: Exception) -> str:
+        if isinstance(error, (ServiceError, UnknownAddressError, EnvironmentPathError)):
+            return str(error)
+        frame = raised_at(error)
+        log.error("group failed", key=prompt.key, exception=type(error).__name__, at=frame)
+        return f"the collector failed with {type(error).__name__} at {frame}"

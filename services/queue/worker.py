@@ -29,6 +29,7 @@ from services.queue.collect import Collector, collect
 from services.queue.collection import CollectionRequest, Collections
 from services.queue.connection import UNREACHABLE, RedisAddressError, connect, redis_url
 from services.queue.lease import Leases
+from services.queue.loop_thread import LoopThread
 from services.queue.outbox import publish_job, publish_outbox
 from services.queue.queues import COLLECT_TASK, ROLLOUTS, TRAIN_TASK, TRAINING, lease_seconds
 from services.queue.ready_file import write_ready_file
@@ -38,7 +39,9 @@ from services.server.parent import watch_parent
 
 log = structlog.get_logger()
 
-_TASKS_AT_ONCE = {ROLLOUTS: 4, TRAINING: 1}
+# collecting is waiting: while some tasks wait for their scores, the policy must have others to sample for
+_TASKS_AT_ONCE = {ROLLOUTS: 16, TRAINING: 1}
+_BLOCKING_CALLS = 512
 _PATIENCE_SECONDS = 60.0
 
 
@@ -46,7 +49,7 @@ def main() -> None:
     """Runs a worker until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m services.queue.worker", description=__doc__)
     parser.add_argument("queue", choices=[ROLLOUTS, TRAINING], help="the queue to work on")
-    parser.add_argument("--concurrency", type=int, help="tasks at once; by default 4 for rollouts and 1 for training")
+    parser.add_argument("--concurrency", type=int, help="tasks at once; by default 16 for rollouts and 1 for training")
     parser.add_argument("--ready-file", type=Path, help="file to write name and pid to, as JSON, once it takes tasks")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="least level that is logged")
     options = parser.parse_args()
@@ -104,7 +107,7 @@ def register_rollouts(app: Celery, url: str) -> None:
     """Adds the collection task to a worker's application."""
     redis = connect(url, _PATIENCE_SECONDS)
     collections = Collections(redis, app)
-    collector = Collector(collections, Leases(redis, lease_seconds()), RolloutClient())
+    collector = Collector(collections, Leases(redis, lease_seconds()), RolloutClient(), LoopThread(_BLOCKING_CALLS))
 
     @app.task(name=COLLECT_TASK)
     def collect_task(request: dict[str, Any], ticket: str) -> None:

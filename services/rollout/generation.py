@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from services.rollout.engine import Interrupt, Sampling
+from services.rollout.guidance import Choices, StopStrings
 from services.rollout.kv_cache import reserved_cache
 from services.rollout.sampling import draw
 
@@ -28,7 +29,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is sampled together."""
+    """What is sampled together, and what ends and guides it. The samples are numbered by their place in `rows`."""
 
     prompts: Sequence[Sequence[int]]
     """Token ids, each at least one."""
@@ -36,21 +37,28 @@ class Batch:
     """For each sample the index of its prompt."""
     uniforms: np.ndarray
     """Random numbers in [0, 1), float64 of shape (len(rows), max_new_tokens); (len(rows), 1) where greedy."""
+    stop_ids: Sequence[int]
+    """Tokens that end a sequence."""
+    stop_strings: StopStrings | None = None
+    choices: Choices | None = None
 
 
 @torch.inference_mode()
 def sample_batch(
-    model: PreTrainedModel, batch: Batch, sampling: Sampling, stop_ids: Sequence[int], interrupt: Interrupt
-) -> list[Drawn]:
-    """One sequence for each of `batch.rows`, of at most `sampling.max_new_tokens` tokens."""
+    model: PreTrainedModel, batch: Batch, sampling: Sampling, interrupt: Interrupt
+) -> Iterator[tuple[int, Drawn]]:
+    """One sequence for each of `batch.rows`, of at most `sampling.max_new_tokens` tokens, as soon as it has its last one.
+
+    Yields (sample, sequence); those of one step in order.
+    """
     device = model.device
     steps = sampling.max_new_tokens
     uniforms = torch.from_numpy(batch.uniforms).to(device).expand(-1, steps)
-    stop = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
+    stop = torch.tensor(list(batch.stop_ids), dtype=torch.long, device=device)
     rows = torch.tensor(batch.rows, dtype=torch.long, device=device)
     tokens = torch.zeros(len(rows), steps, dtype=torch.long, device=device)
     logprobs = torch.zeros(len(rows), steps, dtype=torch.float32, device=device)
-    lengths = torch.zeros(len(rows), dtype=torch.long, device=device)  # 0 until a sequence ended itself
+    grows = torch.ones(len(rows), dtype=torch.bool, device=device)  # until a sequence ended itself
 
     prompt_ids, prompt_mask = left_padded(batch.prompts, device)
     width = prompt_ids.shape[1]
@@ -70,11 +78,14 @@ def sample_batch(
     alive = torch.arange(len(rows), device=device)  # the sample that each row of the model's batch belongs to
     for step in range(steps):
         interrupt()
-        drawn, logprobs[alive, step] = draw(logits, uniforms[alive, step], sampling)
+        allowed = batch.choices.allowed(alive.tolist()).to(device) if batch.choices is not None else None
+        drawn, logprobs[alive, step] = draw(logits, uniforms[alive, step], sampling, allowed)
         tokens[alive, step] = drawn
-        ended = (lengths[alive] == 0) & torch.isin(drawn, stop)
-        lengths[alive[ended]] = step + 1
-        growing = (lengths[alive] == 0).nonzero()[:, 0]
+        ended = grows[alive] & (torch.isin(drawn, stop) | _guided_end(batch, alive, drawn, grows))
+        for sample in alive[ended].tolist():
+            grows[sample] = False
+            yield sample, _drawn(tokens, logprobs, sample, step + 1, stopped=True)
+        growing = grows[alive].nonzero()[:, 0]
         if len(growing) == 0 or step + 1 == steps:
             break
         if len(growing) < KEEP_ROWS_ABOVE * len(alive):
@@ -87,7 +98,26 @@ def sample_batch(
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
-    return _sequences(tokens, logprobs, lengths)
+    for sample in grows.nonzero()[:, 0].tolist():
+        yield sample, _drawn(tokens, logprobs, sample, steps, stopped=False)
+
+
+def _guided_end(batch: Batch, alive: torch.Tensor, drawn: torch.Tensor, grows: torch.Tensor) -> torch.Tensor:
+    """Tells the batch's guides of the tokens; which rows a stop string ends, bool (rows,)."""
+    ended = torch.zeros_like(alive, dtype=torch.bool)
+    if batch.choices is None and batch.stop_strings is None:
+        return ended
+    rows = grows[alive].nonzero()[:, 0]
+    samples, tokens = alive[rows].tolist(), drawn[rows].tolist()
+    if batch.choices is not None:
+        batch.choices.advance(samples, tokens)
+    if batch.stop_strings is not None:
+        ended[rows] = torch.tensor(batch.stop_strings.ended(samples, tokens), device=ended.device)
+    return ended
+
+
+def _drawn(tokens: torch.Tensor, logprobs: torch.Tensor, sample: int, length: int, *, stopped: bool) -> Drawn:
+    return Drawn(tokens[sample, :length].tolist(), logprobs[sample, :length].tolist(), stopped)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,8 +129,3 @@ def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple
         ids[row, width - len(prompt) :] = prompt
         mask[row, width - len(prompt) :] = 1
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
-
-
-def _sequences(tokens: torch.Tensor, logprobs: torch.Tensor, lengths: torch.Tensor) -> list[Drawn]:
-    rows = zip(tokens.tolist(), logprobs.tolist(), lengths.tolist(), strict=True)
-    return [Drawn(ids[:end], values[:end], True) if end else Drawn(ids, values, False) for ids, values, end in rows]

@@ -1,14 +1,23 @@
-"""Checks requests before they reach the engine and puts them into the plain types that travel to its process."""
+"""Checks requests and puts them into the engine's plain types. The errors quote names and numbers, never texts."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from protos.gen.assay.v1 import rollout_pb2
-from services.rollout.limits import MAX_ANSWER_TOKENS, MAX_SAMPLES
+from services.rollout.engine import Generation, Probe, Sampling, TokenSequence, WeightSource
+from services.rollout.limits import (
+    MAX_ANSWER_TOKENS,
+    MAX_CHOICE_CHARACTERS,
+    MAX_CHOICES,
+    MAX_SAMPLES,
+    MAX_STOP_CHARACTERS,
+    MAX_STOP_STRINGS,
+)
+from services.rollout.wire import generation_from_wire, probe_from_wire, sequence_from_wire
 
 MAX_NAME_CHARACTERS = 256
 MAX_PATH_BYTES = 4096
@@ -20,53 +29,38 @@ class BadRequestError(ValueError):
     """A request that can never be served. The message names the field, its value and what would be right."""
 
 
-def generate_payload(request: rollout_pb2.GenerateRequest) -> dict[str, Any]:
-    """The engine's arguments. Raises BadRequestError."""
-    _check_name("policy", request.policy)
-    if not request.prompts:
+def checked_generation(request: rollout_pb2.GenerateRequest) -> Generation:
+    """The engine's request. Raises BadRequestError."""
+    generation = generation_from_wire(request)
+    _check_name("policy", generation.policy)
+    if not generation.prompts:
         raise BadRequestError("prompts is empty; at least one is needed")
     seen: set[str] = set()
-    for place, prompt in enumerate(request.prompts):
+    for place, prompt in enumerate(generation.prompts):
         _check_name(f"prompts[{place}].id", prompt.id)
         if prompt.id in seen:
             raise BadRequestError(f"prompts[{place}].id is {prompt.id!r} again; ids must be unique within a request")
         seen.add(prompt.id)
-    if not 1 <= request.samples <= MAX_SAMPLES:
-        raise BadRequestError(f"samples is {request.samples}; it must be 1 to {MAX_SAMPLES}")
-    sampling = request.sampling
-    if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
-        raise BadRequestError(f"sampling.temperature is {sampling.temperature}; it must be finite and at least 0")
-    if not 0 <= sampling.top_p <= 1:
-        raise BadRequestError(f"sampling.top_p is {sampling.top_p}; it must be 0 to 1")
-    if sampling.max_new_tokens < 1:
-        raise BadRequestError("sampling.max_new_tokens is 0; it must be at least 1")
-    _check_answer(len(request.prompts) * request.samples * sampling.max_new_tokens, "prompts")
-    return {
-        "policy": request.policy,
-        "prompts": [{"id": prompt.id, "text": prompt.text} for prompt in request.prompts],
-        "samples": request.samples,
-        "sampling": {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_new_tokens": sampling.max_new_tokens,
-            "seed": sampling.seed,
-        },
-        "min_policy_version": request.min_policy_version,
-    }
+        if not (prompt.text or prompt.token_ids):
+            raise BadRequestError(f"prompts[{place}] has neither text nor token_ids; one of them must not be empty")
+    if not 1 <= generation.samples <= MAX_SAMPLES:
+        raise BadRequestError(f"samples is {generation.samples}; it must be 1 to {MAX_SAMPLES}")
+    _check_sampling(generation.sampling)
+    _check_answer(len(seen) * generation.samples * generation.sampling.max_new_tokens, "prompts")
+    return generation
 
 
-def logprobs_payload(request: rollout_pb2.LogprobsRequest) -> dict[str, Any]:
-    """The engine's arguments. Raises BadRequestError."""
+def checked_sequences(request: rollout_pb2.LogprobsRequest) -> list[TokenSequence]:
+    """What is to be scored. Raises BadRequestError."""
     _check_name("policy", request.policy)
     if not request.sequences:
         raise BadRequestError("sequences is empty; at least one is needed")
     _check_answer(sum(len(sequence.completion_token_ids) for sequence in request.sequences), "sequences")
-    sequences = [[list(each.prompt_token_ids), list(each.completion_token_ids)] for each in request.sequences]
-    return {"policy": request.policy, "sequences": sequences}
+    return [sequence_from_wire(sequence) for sequence in request.sequences]
 
 
-def update_payload(request: rollout_pb2.UpdateWeightsRequest) -> dict[str, Any]:
-    """The engine's arguments. Raises BadRequestError."""
+def checked_source(request: rollout_pb2.UpdateWeightsRequest) -> WeightSource:
+    """The weights to serve. Raises BadRequestError."""
     _check_name("policy", request.policy)
     if (size := len(request.path.encode())) > MAX_PATH_BYTES:
         raise BadRequestError(f"path has {size} bytes; it must have at most {MAX_PATH_BYTES}")
@@ -75,7 +69,65 @@ def update_payload(request: rollout_pb2.UpdateWeightsRequest) -> dict[str, Any]:
     sha256 = request.sha256.lower()
     if sha256 and not SHA256.fullmatch(sha256):
         raise BadRequestError(f"sha256 has {len(sha256)} characters; it must be empty or 64 hexadecimal digits")
-    return {"policy": request.policy, "version": request.version, "path": request.path, "sha256": sha256}
+    if request.base:
+        _check_name("base", request.base)
+    if request.base == request.policy:
+        raise BadRequestError(
+            f"base is {request.base!r}, the policy itself; an adapter is laid on another policy, published before"
+        )
+    canary = tuple(probe_from_wire(probe) for probe in request.canary)
+    for place, probe in enumerate(canary):
+        _check_probe(f"canary[{place}]", probe)
+    if not math.isfinite(request.tolerance) or (request.tolerance <= 0 if canary else request.tolerance < 0):
+        right = "finite and above 0" if canary else "finite and not negative"
+        raise BadRequestError(f"tolerance is {request.tolerance}; it must be {right}")
+    return WeightSource(
+        policy=request.policy,
+        version=request.version,
+        path=request.path,
+        sha256=sha256,
+        base=request.base,
+        canary=canary,
+        tolerance=request.tolerance,
+    )
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
+        raise BadRequestError(f"sampling.temperature is {sampling.temperature}; it must be finite and at least 0")
+    if not 0 <= sampling.top_p <= 1:
+        raise BadRequestError(f"sampling.top_p is {sampling.top_p}; it must be 0 to 1")
+    if not 0 <= sampling.min_p <= 1:
+        raise BadRequestError(f"sampling.min_p is {sampling.min_p}; it must be 0 to 1")
+    if sampling.max_new_tokens < 1:
+        raise BadRequestError("sampling.max_new_tokens is 0; it must be at least 1")
+    _check_texts("sampling.stop", sampling.stop, MAX_STOP_STRINGS, MAX_STOP_CHARACTERS)
+    _check_texts("sampling.choices", sampling.choices, MAX_CHOICES, MAX_CHOICE_CHARACTERS)
+    if sampling.stop and sampling.choices:
+        raise BadRequestError(
+            "sampling.stop and sampling.choices are both given; a choice ends by itself, leave one out"
+        )
+
+
+def _check_texts(field: str, texts: Sequence[str], most: int, longest: int) -> None:
+    if len(texts) > most:
+        raise BadRequestError(f"{field} has {len(texts)} texts; it must have at most {most}")
+    for place, text in enumerate(texts):
+        if not 1 <= len(text) <= longest:
+            raise BadRequestError(f"{field}[{place}] has {len(text)} characters; it must have 1 to {longest}")
+
+
+def _check_probe(field: str, probe: Probe) -> None:
+    tokens = len(probe.sequence.completion_token_ids)
+    if not probe.sequence.prompt_token_ids:
+        raise BadRequestError(f"{field}.sequence has no prompt_token_ids; at least one is needed")
+    if not tokens:
+        raise BadRequestError(f"{field}.sequence has no completion_token_ids; at least one is needed")
+    if len(probe.logprobs) != tokens:
+        raise BadRequestError(f"{field} has {len(probe.logprobs)} logprobs; it must have {tokens}, one for each token")
+    for token, value in enumerate(probe.logprobs):
+        if not math.isfinite(value):
+            raise BadRequestError(f"{field}.logprobs[{token}] is {value}; it must be finite")
 
 
 def _check_name(field: str, value: str) -> None:

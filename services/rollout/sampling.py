@@ -20,11 +20,14 @@ def uniform_stream(seed: int, prompt_id: str, sample: int, length: int) -> np.nd
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big"))).random(length)
 
 
-def draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(
+    logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling, allowed: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The next token of each row and its log-probability in nats, int64 and float32 of shape (rows,).
 
-    Takes logits (rows, vocabulary) of any float type and uniforms (rows,) float64 in [0, 1). The log-probability is
-    that of the softmax of the logits as they are, whatever temperature and nucleus the token was drawn with.
+    Takes logits (rows, vocabulary) of any float type, uniforms (rows,) float64 in [0, 1), and where the choice of tokens
+    is guided, which are allowed, bool (rows, vocabulary), at least one in each row. The log-probability is that of the
+    softmax of the logits as they are, whatever the token was drawn with.
 
     Raises EngineError (INTERNAL) where the logits are not finite.
     """
@@ -32,7 +35,8 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> tu
     normaliser = logits.logsumexp(dim=-1)
     if not bool(torch.isfinite(normaliser).all()):
         raise EngineError(EngineFault.INTERNAL, "the policy's logits are not finite")
-    tokens = _inverse_cdf(logits, uniforms, sampling) if sampling.temperature else logits.argmax(dim=-1)
+    guided = logits if allowed is None else logits.where(allowed, -torch.inf)
+    tokens = _inverse_cdf(guided, uniforms, sampling) if sampling.temperature else guided.argmax(dim=-1)
     return tokens, logits.gather(1, tokens[:, None])[:, 0] - normaliser
 
 
@@ -41,6 +45,10 @@ def _inverse_cdf(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Samplin
     # Below the maximum, so that a temperature near 0 gives minus infinity and not infinity.
     below = (logits - logits.amax(dim=-1, keepdim=True)).double()
     probabilities = (below / sampling.temperature).softmax(dim=-1)
+    if sampling.min_p > 0:
+        floor = sampling.min_p * probabilities.amax(dim=-1, keepdim=True)
+        probabilities = probabilities.where(probabilities >= floor, 0.0)
+        probabilities /= probabilities.sum(dim=-1, keepdim=True)
     if 0 < sampling.top_p < 1:
         probabilities = _nucleus(probabilities, sampling.top_p)
     cumulative = probabilities.cumsum(dim=-1)

@@ -7,6 +7,7 @@ batches of another make-up round differently in the last bits, which now and the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +15,51 @@ import structlog
 import torch
 from transformers.utils import logging as transformers_logging
 
+from services.rollout.adapter import lay_on
+from services.rollout.canary import check_canary
 from services.rollout.engine import (
     Completion,
     EngineError,
     EngineFault,
+    Finished,
     FinishReason,
+    Generation,
     Interrupt,
-    Prompt,
-    PromptCompletions,
-    Sampling,
     SequenceLogprobs,
     TokenSequence,
+    WeightSource,
 )
-from services.rollout.generation import Batch, Drawn, sample_batch
-from services.rollout.policy import Policy, load_policy
+from services.rollout.generation import Batch, sample_batch
+from services.rollout.guidance import Choices, StopStrings, cut
+from services.rollout.policy import Loaded, Policy, load_policy
 from services.rollout.sampling import uniform_stream
 from services.rollout.scoring import sequence_logprobs
-from services.rollout.weights import checked_directory
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request that was checked and taken apart: what `sample` computes, batch by batch, by the same weights."""
+
+    request: Generation
+    policy: Policy
+    encoded: Sequence[Sequence[int]]
+    """Tokens of the prompts."""
+    choices: Sequence[Sequence[int]]
+    """Tokens of `Sampling.choices`."""
+    rows: Sequence[tuple[int, int]]
+    """(prompt, sample) of every completion, in the order in which they are sampled."""
+    max_rows: int
+
+    @property
+    def batches(self) -> int:
+        """How many there are."""
+        return -(-len(self.rows) // self.max_rows)
 
 
 class TransformersEngine:
-    """A `RolloutEngine`; holds up to `max_policies` and gives up the one that was not used for longest.
+    """Holds up to `max_policies` and gives up the one that was not used for longest. Every method raises EngineError.
+
+    One call at a time; `services.rollout.engine_process` makes a `RolloutEngine` of it.
 
     dtype: `float32`, `bfloat16`, `float16`, or `auto`: float32 on a CPU, bfloat16 elsewhere.
     device: a torch device, or `auto`: the accelerator where there is one.
@@ -51,61 +76,113 @@ class TransformersEngine:
         self._dtype = _dtype(dtype, self._device)
         self._policies: dict[str, Policy] = {}  # the least recently used first
 
+    @property
+    def dtype(self) -> str:
+        """`float32`, `bfloat16` or `float16`."""
+        return str(self._dtype).removeprefix("torch.")
+
+    @property
     def versions(self) -> dict[str, int]:
+        """Policies to versions, the least recently used first."""
         return {name: policy.version for name, policy in self._policies.items()}
 
-    def update_weights(self, policy: str, version: int, path: str, sha256: str) -> None:
-        held = self._policies.get(policy)
-        if held is not None and version <= held.version:
-            if version == held.version and _same_source(held, path, sha256):
-                return
-            raise EngineError(
-                EngineFault.FAILED_PRECONDITION,
-                f"version {version} of policy {policy!r} with this path and sha256 cannot replace version "
-                f"{held.version}, which is served; versions must grow",
-            )
-        directory = checked_directory(path, sha256)
-        loaded = load_policy(directory, version, sha256, self._dtype, self._device, held)
-        self._policies.pop(policy, None)
-        self._policies[policy] = loaded
+    def update_weights(self, source: WeightSource) -> float:
+        """See `RolloutEngine.update_weights`; sent again, the canary is looked at again, and the policy is given up where
+        it is missed."""
+        held = self._policies.get(source.policy)
+        if held is not None and source.version <= held.version:
+            if source.version < held.version or not _same(held.source, source):
+                raise EngineError(
+                    EngineFault.FAILED_PRECONDITION,
+                    f"version {source.version} of policy {source.policy!r} with this path, sha256 and base cannot "
+                    f"replace version {held.version}, which is served; versions must grow",
+                )
+            try:
+                return self._difference(held, source)
+            except EngineError as error:
+                if error.fault is EngineFault.DATA_LOSS:
+                    del self._policies[source.policy]
+                raise
+        loaded = self._load(source, held)
+        try:
+            difference = self._difference(loaded.policy, source)
+        except BaseException:
+            loaded.undo()
+            raise
+        self._policies.pop(source.policy, None)
+        self._policies[source.policy] = loaded.policy
         if len(self._policies) > self._max_policies:
             evicted = next(iter(self._policies))
             del self._policies[evicted]
             structlog.get_logger().warning("policy evicted", policy=evicted, max_policies=self._max_policies)
+        return difference
 
-    def generate(
-        self,
-        policy: str,
-        prompts: Sequence[Prompt],
-        samples: int,
-        sampling: Sampling,
-        min_policy_version: int,
-        interrupt: Interrupt,
-    ) -> list[PromptCompletions]:
-        held = self._use(policy)
-        if held.version < min_policy_version:
+    def generate(self, request: Generation, interrupt: Interrupt) -> Iterator[Finished]:
+        """Every completion as it is finished; see `RolloutEngine.generate`."""
+        plan = self.plan(request)
+        for batch in range(plan.batches):
+            yield from self.sample(plan, batch, interrupt)
+
+    def plan(self, request: Generation) -> Plan:
+        """Checks a request and encodes it; batches are of prompts of like length, so that little is padded."""
+        held = self._use(request.policy)
+        if held.version < request.min_policy_version:
             raise EngineError(
                 EngineFault.FAILED_PRECONDITION,
-                f"policy {policy!r} is at version {held.version}, older than min_policy_version {min_policy_version}",
+                f"policy {request.policy!r} is at version {held.version}, older than min_policy_version "
+                f"{request.min_policy_version}",
             )
-        encoded = [held.encode(prompt, sampling.max_new_tokens) for prompt in prompts]
-        drawn: list[list[Drawn]] = [[] for _ in prompts]
-        for rows in self._batches(encoded, samples):
-            batch = _batch(prompts, encoded, rows, sampling)
-            sequences = sample_batch(held.model, batch, sampling, held.stop_ids, interrupt)
-            for (prompt, _), sequence in zip(rows, sequences, strict=True):
-                drawn[prompt].append(sequence)
-        return [
-            PromptCompletions(prompt.id, tuple(ids), _completions(held, sequences))
-            for prompt, ids, sequences in zip(prompts, encoded, drawn, strict=True)
-        ]
+        longest = request.sampling.max_new_tokens
+        encoded = [held.encode(prompt, longest) for prompt in request.prompts]
+        choices = [held.encode_choice(place, text, longest) for place, text in enumerate(request.sampling.choices)]
+        order = sorted(range(len(encoded)), key=lambda prompt: len(encoded[prompt]))
+        rows = [(prompt, sample) for prompt in order for sample in range(request.samples)]
+        return Plan(request, held, encoded, choices, rows, self._max_rows)
+
+    def sample(self, plan: Plan, batch: int, interrupt: Interrupt) -> Iterator[Finished]:
+        """The completions of one batch, each as it is finished. No update may come between the batches of a plan."""
+        sampling, policy = plan.request.sampling, plan.policy
+        rows = plan.rows[batch * plan.max_rows : (batch + 1) * plan.max_rows]
+        for row, drawn in sample_batch(policy.model, _batch(plan, rows), sampling, interrupt):
+            prompt, sample = rows[row]
+            (text,) = policy.decode([drawn.token_ids])
+            completion = Completion(
+                token_ids=tuple(drawn.token_ids),
+                logprobs=tuple(drawn.logprobs),
+                text=cut(text, sampling.stop),
+                finish_reason=FinishReason.STOP if drawn.stopped else FinishReason.LENGTH,
+                policy_version=policy.version,
+                token_versions=(policy.version,) * len(drawn.token_ids),
+            )
+            yield Finished(prompt, sample, tuple(plan.encoded[prompt]), completion)
 
     def logprobs(self, policy: str, sequences: Sequence[TokenSequence], interrupt: Interrupt) -> SequenceLogprobs:
+        """See `RolloutEngine.logprobs`."""
         held = self._use(policy)
+        return SequenceLogprobs(tuple(self._score(held, sequences, "sequences", interrupt)), held.version)
+
+    def _load(self, source: WeightSource, held: Policy | None) -> Loaded:
+        kept = replace(source, canary=())
+        if not source.base:
+            return load_policy(kept, self._dtype, self._device, held)
+        if (base := self._policies.get(source.base)) is None:
+            raise EngineError(
+                EngineFault.FAILED_PRECONDITION,
+                f"base {source.base!r} is not held; held: {', '.join(sorted(self._policies)) or 'none'}",
+            )
+        return lay_on(kept, base, held)
+
+    def _difference(self, policy: Policy, source: WeightSource) -> float:
+        sequences = [probe.sequence for probe in source.canary]
+        found = self._score(policy, sequences, "canary", lambda: None)
+        return check_canary(source.canary, found, source.tolerance)
+
+    def _score(
+        self, policy: Policy, sequences: Sequence[TokenSequence], field: str, interrupt: Interrupt
+    ) -> list[tuple[float, ...]]:
         for index, sequence in enumerate(sequences):
-            _check_sequence(held, index, sequence)
-        values = sequence_logprobs(held.model, sequences, held.vocabulary, self._max_rows, interrupt)
-        return SequenceLogprobs(tuple(values), held.version)
+            _check_sequence(policy, f"{field}[{index}]", sequence)
+        return sequence_logprobs(policy.model, sequences, policy.vocabulary, self._max_rows, interrupt)
 
     def _use(self, policy: str) -> Policy:
         held = self._policies.pop(policy, None)
@@ -115,39 +192,24 @@ class TransformersEngine:
         self._policies[policy] = held
         return held
 
-    def _batches(self, encoded: Sequence[Sequence[int]], samples: int) -> Iterator[list[tuple[int, int]]]:
-        """(prompt, sample) pairs in batches of prompts of like length, so that little is padded."""
-        order = sorted(range(len(encoded)), key=lambda prompt: len(encoded[prompt]))
-        rows = [(prompt, sample) for prompt in order for sample in range(samples)]
-        for start in range(0, len(rows), self._max_rows):
-            yield rows[start : start + self._max_rows]
 
-
-def _batch(
-    prompts: Sequence[Prompt], encoded: Sequence[list[int]], rows: Sequence[tuple[int, int]], sampling: Sampling
-) -> Batch:
+def _batch(plan: Plan, rows: Sequence[tuple[int, int]]) -> Batch:
+    sampling, policy, prompts = plan.request.sampling, plan.policy, plan.request.prompts
     used = list(dict.fromkeys(prompt for prompt, _ in rows))
     place = {prompt: index for index, prompt in enumerate(used)}
     length = sampling.max_new_tokens if sampling.temperature else 1
     uniforms = [uniform_stream(sampling.seed, prompts[prompt].id, sample, length) for prompt, sample in rows]
-    return Batch([encoded[prompt] for prompt in used], [place[prompt] for prompt, _ in rows], np.stack(uniforms))
-
-
-def _completions(policy: Policy, sequences: Sequence[Drawn]) -> tuple[Completion, ...]:
-    texts = policy.decode([sequence.token_ids for sequence in sequences])
-    return tuple(
-        Completion(
-            token_ids=tuple(sequence.token_ids),
-            logprobs=tuple(sequence.logprobs),
-            text=text,
-            finish_reason=FinishReason.STOP if sequence.stopped else FinishReason.LENGTH,
-            policy_version=policy.version,
-        )
-        for sequence, text in zip(sequences, texts, strict=True)
+    return Batch(
+        prompts=[plan.encoded[prompt] for prompt in used],
+        rows=[place[prompt] for prompt, _ in rows],
+        uniforms=np.stack(uniforms),
+        stop_ids=policy.stop_ids,
+        stop_strings=StopStrings(sampling.stop, policy.decode, len(rows)) if sampling.stop else None,
+        choices=Choices(plan.choices, policy.stop_ids, policy.vocabulary, len(rows)) if plan.choices else None,
     )
 
 
-def _check_sequence(policy: Policy, index: int, sequence: TokenSequence) -> None:
+def _check_sequence(policy: Policy, where: str, sequence: TokenSequence) -> None:
     ids = sequence.prompt_token_ids + sequence.completion_token_ids
     if not sequence.prompt_token_ids:
         problem = "has no prompt_token_ids; at least one is needed"
@@ -157,13 +219,15 @@ def _check_sequence(policy: Policy, index: int, sequence: TokenSequence) -> None
         problem = f"has {len(ids)} tokens; the model has {policy.max_positions} positions"
     else:
         return
-    raise EngineError(EngineFault.INVALID_ARGUMENT, f"sequences[{index}] {problem}")
+    raise EngineError(EngineFault.INVALID_ARGUMENT, f"{where} {problem}")
 
 
-def _same_source(policy: Policy, path: str, sha256: str) -> bool:
-    if policy.sha256 and sha256:
-        return policy.sha256 == sha256
-    return Path(policy.path) == Path(path)
+def _same(held: WeightSource, source: WeightSource) -> bool:
+    if held.base != source.base:
+        return False
+    if held.sha256 and source.sha256:
+        return held.sha256 == source.sha256
+    return Path(held.path) == Path(source.path)
 
 
 def _device(name: str) -> torch.device:

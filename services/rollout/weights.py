@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -36,11 +37,17 @@ def bad_path(directory: Path, why: str) -> EngineError:
     return EngineError(EngineFault.FAILED_PRECONDITION, f"path {str(directory)!r} {why}")
 
 
-def checked_directory(path: str, sha256: str) -> Path:
-    """The directory, where it holds a configuration, a tokenizer and weights with this checksum (if one is given)."""
+def readable_directory(path: str) -> Path:
+    """The directory, where there is one."""
     directory = Path(path)
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir() raises where a name is longer than can be
         raise bad_path(directory, "is not a directory that this service can read")
+    return directory
+
+
+def checked_directory(path: str, sha256: str) -> Path:
+    """The directory, where it holds a configuration, a tokenizer and weights with this checksum (if one is given)."""
+    directory = readable_directory(path)
     if not (directory / "config.json").is_file():
         raise bad_path(directory, "has no config.json; it must be a model saved by save_pretrained")
     if not any(next(directory.glob(pattern), None) for pattern in ("tokenizer*", "vocab*", "*.model")):
@@ -49,11 +56,16 @@ def checked_directory(path: str, sha256: str) -> Path:
     if sha256:
         if files[0].name != WEIGHTS:
             raise bad_path(directory, f"has its weights in shards, but sha256 is that of {WEIGHTS}")
-        with files[0].open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
-            raise bad_path(directory, f"has a {WEIGHTS} with the SHA-256 {found}, not {sha256}")
+        check_sha256(files[0], sha256)
     return directory
+
+
+def check_sha256(file: Path, sha256: str) -> None:
+    """Raises EngineError where the file has another checksum."""
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise bad_path(file.parent, f"has a file {file.name} with the SHA-256 {found}, not {sha256}")
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -66,7 +78,7 @@ def weight_files(directory: Path) -> list[Path]:
     try:
         names: set[str] = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise bad_path(directory, f"has a {SHARDS} that cannot be read: {error!r}") from error
+        raise bad_path(directory, f"has a file {SHARDS} that cannot be read: {error!r}") from error
     return [directory / name for name in sorted(names)]
 
 
@@ -74,13 +86,19 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
     """Every tensor by name, on the CPU; refuses files that are damaged and numbers that are not finite."""
     tensors: dict[str, torch.Tensor] = {}
     for file in weight_files(directory):
-        try:
-            tensors |= load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise bad_path(directory, f"has a {file.name} that cannot be read: {error}") from error
+        tensors |= read_tensors(file)
+    return tensors
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Those of one file."""
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise bad_path(file.parent, f"has a file {file.name} that cannot be read: {error}") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise bad_path(directory, f"has weights that are not finite: {name}")
+            raise bad_path(file.parent, f"has weights that are not finite: {name}")
     return tensors
 
 
@@ -94,24 +112,42 @@ def settings_digest(directory: Path) -> str:
 
 
 @torch.no_grad()
-def copy_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> bool:
-    """Copies the tensors into the module's own, tied ones included; False, and nothing changed, where they do not fit.
+def exchange_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> bool:
+    """Puts the tensors into the module's own, tied ones included, and what was there before into `tensors`.
 
-    Tied parameters have several names and one storage. A file may hold any of the names, or several if they are equal;
-    a module whose storage none of them would fill does not fit.
+    False, and nothing changed, where they do not fit. Tied parameters have several names and one storage. `tensors` may
+    hold any of the names, or several if they are equal, and holds one of them afterwards; a module whose storage none of
+    them would fill does not fit. Each tensor is let go as soon as it is in the module. The weights from before are kept
+    on the CPU; exchanged again, they are back to the bit.
     """
-    names: defaultdict[tuple[int, torch.Size], list[str]] = defaultdict(list)
     own = module.state_dict(keep_vars=True)
-    for name, tensor in own.items():
-        names[tensor.data_ptr(), tensor.shape].append(name)
-    groups = [[name for name in group if name in tensors] for group in names.values()]
+    groups = [[name for name in names if name in tensors] for names in shared_names(own)]
     fits = tensors.keys() <= own.keys() and all(
         group
         and own[group[0]].shape == tensors[group[0]].shape
         and all(torch.equal(tensors[group[0]], tensors[other]) for other in group[1:])
         for group in groups
     )
-    if fits:
-        for group in groups:
-            own[group[0]].copy_(tensors[group[0]])
-    return fits
+    if not fits:
+        return False
+    before: dict[str, torch.Tensor] = {}
+    try:
+        for first, *others in groups:
+            before[first] = own[first].to("cpu", copy=True)
+            own[first].copy_(tensors.pop(first))
+            for other in others:
+                del tensors[other]
+    except BaseException:  # of memory, for example: half of the new weights are none
+        for name, tensor in before.items():
+            own[name].copy_(tensor)
+        raise
+    tensors |= before
+    return True
+
+
+def shared_names(own: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """The names of a state dict (with `keep_vars`), those of one storage together."""
+    names: defaultdict[tuple[int, torch.Size], list[str]] = defaultdict(list)
+    for name, tensor in own.items():
+        names[tensor.data_ptr(), tensor.shape].append(name)
+    return list(names.values())

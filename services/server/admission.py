@@ -10,7 +10,7 @@ import grpc.aio
 
 from services.addresses import RETRY_AFTER
 from services.server.errors import PoolDownError, PoolFullError
-from services.server.pool import WorkerPool
+from services.server.intake import Intake
 
 
 @asynccontextmanager
@@ -26,8 +26,8 @@ async def refusals(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def admission(pool: WorkerPool, count: int, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-    """`pool.admit(count)` for a servicer, with `refusals`."""
+async def admission(intake: Intake, count: int, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """`intake.admit(count)` for a servicer, with `refusals`."""
     async with refusals(context):
-        with pool.admit(count):
+        with intake.admit(count):
             yield

@@ -2,14 +2,15 @@
 
     pool = WorkerPool("services.rollout.engine:Engine", {"device": "cpu"}, size=1)
     await pool.start()                                            # raises StartError, which `serve` reports
-    with pool.admit(len(prompts)):                                # raises PoolFullError; see services.server.admission
+    with pool.admit(len(prompts)):                                # raises PoolFullError; see services.server.intake
         tokens = await pool.call("generate", {...}, timeout_seconds=60)
 
 The import path names a class or function; each worker process calls it with the keyword arguments and then answers
 calls of the object's methods. A method takes one argument and returns one value, both of JSON's types.
 
 Calls are answered one at a time, and one that runs out of its time costs its worker: the process and everything it started
-are killed and another one is started; so does one that is cancelled, unless it ends within `WITHDRAWAL_SECONDS`. An object
+are killed and another one is started; so does one that is cancelled, unless it ends within `WITHDRAWAL_SECONDS`. There a
+method may be a generator: what it yields arrives at `on_part` as it is yielded, and what it returns is the result. An object
 with a number `concurrency` gets its calls in an asyncio loop, as many at once; there a method may be a coroutine function,
 such a call is cancelled in the worker, and the process is killed only where it does not answer that within
 `WITHDRAWAL_SECONDS`.
@@ -30,13 +31,13 @@ from services.server.errors import (
     CallFailedError,
     CallTimeoutError,
     PoolDownError,
-    PoolFullError,
     StartError,
     WorkerDiedError,
 )
 from services.server.frames import encode_frame
+from services.server.intake import Intake
 from services.server.logs import get_logger
-from services.server.metrics import ITEMS_IN_FLIGHT, QUEUE_LENGTH, WORKER_RESTARTS, WORKERS_READY
+from services.server.metrics import QUEUE_LENGTH, WORKER_RESTARTS, WORKERS_READY
 from services.server.worker_process import Call, WorkerProcess
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
@@ -66,10 +67,9 @@ class WorkerPool:
         self.factory = factory
         self.kwargs: dict[str, Any] = dict(kwargs or {})
         self.size = size
-        self.limit = limit
         self._start_timeout_seconds = start_timeout_seconds
         self._on_health = on_health
-        self._admitted = 0
+        self._intake = Intake(limit)
         self._numbers = itertools.count(1)
         self._alone: deque[Call] = deque()
         self._waiting: deque[Call] = deque()
@@ -114,17 +114,17 @@ class WorkerPool:
         """
         if len(self._broken) == self.size:
             raise PoolDownError
-        if self._admitted and self._admitted + count > self.limit:
-            raise PoolFullError
-        self._admitted += count
-        ITEMS_IN_FLIGHT.inc(count)
-        try:
+        with self._intake.admit(count):
             yield
-        finally:
-            self._admitted -= count
-            ITEMS_IN_FLIGHT.dec(count)
 
-    async def call(self, method: str, payload: Any, timeout_seconds: float, weight: int = 1) -> Any:
+    async def call(
+        self,
+        method: str,
+        payload: Any,
+        timeout_seconds: float,
+        weight: int = 1,
+        on_part: Callable[[Any], None] | None = None,
+    ) -> Any:
         """Calls `method(payload)` in the worker with the least under way, and returns its result.
 
         The time counts from the moment a worker takes the call, not from the queue. Cancelling leaves the queue, or ends
@@ -133,11 +133,12 @@ class WorkerPool:
         PoolDownError.
 
         weight: its share of what a worker with `concurrency` takes at once; a worker that is free takes any weight.
+        on_part: gets what a method that is a generator yields.
         """
         number = next(self._numbers)
         frame = encode_frame({"call": number, "method": method, "payload": payload, "seconds": timeout_seconds})
         try:
-            return await self._attempt(Call(number, frame, weight), timeout_seconds)
+            return await self._attempt(Call(number, frame, weight, on_part=on_part), timeout_seconds)
         except WorkerDiedError as death:
             if not death.shared:
                 raise

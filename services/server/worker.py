@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from services.server.call_time import set_extend
@@ -99,7 +99,10 @@ def _serve_one_by_one(target: Any, connection: socket.socket, requests: queue.Si
         request = requests.get()
         faulthandler.dump_traceback_later(request["seconds"] + SLACK_SECONDS, exit=True)
         try:
-            reply = _reply(request, getattr(target, request["method"])(request["payload"]))
+            result = getattr(target, request["method"])(request["payload"])
+            if inspect.isgenerator(result):
+                result = _send_parts(connection, request, result)
+            reply = _reply(request, result)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end the call, not the worker
             reply = _failure(request, error)
         faulthandler.cancel_dump_traceback_later()
@@ -151,6 +154,16 @@ async def _answer(target: Any, request: Mapping[str, Any]) -> bytes:
         return _reply(request, await result if inspect.isawaitable(result) else result)
     except BaseException as error:  # whatever it is, it ends the call and not the loop
         return _failure(request, error)
+
+
+def _send_parts(connection: socket.socket, request: Mapping[str, Any], parts: Generator[Any, Any, Any]) -> Any:
+    """Sends each part at once; what the generator returns."""
+    while True:
+        try:
+            part = next(parts)
+        except StopIteration as end:
+            return end.value
+        connection.sendall(encode_frame({"call": request["call"], "part": part}))
 
 
 def _reply(request: Mapping[str, Any], result: Any) -> bytes:

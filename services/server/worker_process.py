@@ -34,6 +34,8 @@ class Call:
     """Nothing else may be under way in its worker."""
     more_seconds: float = 0.0
     """Time that its worker has given it beyond its own."""
+    on_part: Callable[[Any], None] | None = None
+    """Is given what the method yields."""
     worker: asyncio.Future[WorkerProcess] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     reply: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -154,6 +156,10 @@ class WorkerProcess:
                 if "more" in reply:
                     if reply["call"] in self._under_way:
                         self._under_way[reply["call"]].more_seconds += reply["more"]
+                    continue
+                if "part" in reply:
+                    if (call := self._under_way.get(reply["call"])) is not None and call.on_part is not None:
+                        call.on_part(reply["part"])
                     continue
                 call = self._under_way.pop(reply["call"], None)
                 if call is not None:  # None where it was killed meanwhile

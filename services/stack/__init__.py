@@ -4,8 +4,8 @@ with Stack(state_dir=Path(".assay"), runs_dir=Path("runs")) as stack:
     client = JobsClient(stack.addresses["jobs"])
 """
 
-from services.stack.spec import JUDGE_VARIABLE, ServiceSpec, default_services, scorer_spec
-from services.stack.supervisor import RunningStack, Stack, StackError, running_stack
+from services.stack.spec import JUDGE_VARIABLE, ServiceSpec, StackError, default_services, rollout_spec, scorer_spec
+from services.stack.supervisor import RunningStack, Stack, running_stack
 
 __all__ = [
     "JUDGE_VARIABLE",
@@ -14,6 +14,7 @@ __all__ = [
     "Stack",
     "StackError",
     "default_services",
+    "rollout_spec",
     "running_stack",
     "scorer_spec",
 ]

@@ -24,16 +24,12 @@ from redis.exceptions import RedisError
 from services.queue.connection import RedisAddressError, check_redis_url, connect, shown
 from services.queue.queues import ROLLOUTS, TRAINING
 from services.stack.child import Child
-from services.stack.spec import REDIS, ServiceSpec, default_services, redis_spec, worker_spec
+from services.stack.spec import REDIS, ServiceSpec, StackError, default_services, redis_spec, worker_spec
 
 _LOOK_SECONDS = 0.05
 
 OnEvent = Callable[[str, str], None]
 """Gets the name of a process and what became of it: `starting`, `serving`, `died`, `stopped`."""
-
-
-class StackError(RuntimeError):
-    """The stack cannot start; the message names the process at fault and quotes the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,9 @@ def test_prompts_become_harder_as_the_limit_rises(uninterrupted):
 
 def test_a_step_tells_every_metric_that_a_controller_may_watch(uninterrupted):
     known = {f"{area}/{name}" for area, names in METRICS.items() for name in names}
-    assert {name for name in uninterrupted[1][14] if name.split("/")[0] in METRICS} == known
+    told = {name for name in uninterrupted[1][14] if name.split("/")[0] in METRICS}
+    assert told - known == {"mismatch/kl/staleness_0"}  # of as many versions as there are in the step
+    assert known <= told
 
 
 def test_a_run_whose_worker_is_killed_equals_an_uninterrupted_one(client, make_job, stack, uninterrupted):

@@ -78,16 +78,18 @@ def wait_until_gone():
 
 @pytest.fixture(scope="module")
 def start_service(tmp_path_factory):
-    """A function that starts `python -m MODULE FLAGS...` and returns a RunningService."""
+    """A function that starts `python -m MODULE FLAGS...` and returns a RunningService; `python` may be another one's."""
     services = []
 
-    def start(module: str, *flags: str, wait: bool = True, **environment: str) -> RunningService:
+    def start(
+        module: str, *flags: str, wait: bool = True, python: str = sys.executable, **environment: str
+    ) -> RunningService:
         folder = tmp_path_factory.mktemp("service")
         log = folder / "log"
         path = os.pathsep.join([str(ROOT), str(PROGRAMS), os.environ.get("PYTHONPATH", "")])
         with log.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, "--port", "0", "--ready-file", str(folder / "ready.json"), *flags],
+                [python, "-m", module, "--port", "0", "--ready-file", str(folder / "ready.json"), *flags],
                 stderr=stderr,
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
                 cwd=folder,

@@ -32,6 +32,7 @@ ONE_RANK = (
     "everything:2:pcgrad",
     "resume:0:fp32",
     "publish:0:fp32",
+    "mismatch:0",
 )
 TWO_RANKS = (
     *(f"partition:{stage}:fp32" for stage in range(4)),
@@ -53,6 +54,8 @@ TWO_RANKS = (
     "resume:3:fp32",
     "publish:3:fp32",
     "publish:2:bf16",
+    "mismatch:2",
+    "learner",
 )
 
 

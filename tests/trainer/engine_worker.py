@@ -8,23 +8,33 @@ import math
 import random
 import sys
 import tempfile
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from examples.quickstart.make import write_model
+from services.experience import ScoredCompletion, ScoredGroup
+from services.rollout.engine import Completion, FinishReason
+from services.server.logs import configure_logs
 from trainer.attribution import inner_products
 from trainer.batching import make_micro_batches
 from trainer.checkpoint import CheckpointError, Checkpoints, publish
 from trainer.composite import Composite, NotFiniteLossError, NothingToTrainError
+from trainer.config import parse_job
 from trainer.engine import Engine
 from trainer.engine_config import EngineConfig
 from trainer.estimation import estimate_advantages
+from trainer.exits import StopRequest
 from trainer.group import join_group, leave_group
+from trainer.learner import Learner
 from trainer.losses.aggregation import Aggregation
 from trainer.losses.contract import LossOutputs
 from trainer.policy import Policy, load_policy
+from trainer.progress import Progress
+from trainer.run import Run
 from trainer.sample import Sample
 from trainer.step_plan import StepPlan
 from trainer.step_totals import StepTotals
@@ -340,6 +350,80 @@ def case_group():
         "received": GROUP.broadcast(sent) == b"\x00\xff" * 1000,
         "empty": GROUP.broadcast(b"").decode(),
     }
+
+
+def aged():
+    """Samples of which each token has an age of 0 to 2, and one token in the middle of a turn was given."""
+    return [
+        replace(
+            sample,
+            staleness=[(place + token) % 3 for token in range(len(sample.completion_ids))],
+            given=[token == 1 for token in range(len(sample.completion_ids))],
+        )
+        for place, sample in enumerate(samples())
+    ]
+
+
+def case_mismatch(stage):
+    """What a step tells by its cut, and what the log-probabilities of one process without DeepSpeed say."""
+    (batch,) = make_micro_batches(aged(), 5)
+    logs = policy()(batch)["trainer_logprobs"].detach().double() - batch.known.inference_logprobs.double()
+    counted = batch.known.loss_mask
+    seen = {"logs": logs[counted].tolist(), "staleness": batch.staleness[counted].tolist(), "told": []}
+    for size in (2, 5):
+        metrics = step(engine(stage), aged(), size=size).metrics
+        seen["told"].append({name: value for name, value in metrics.items() if name.startswith("mismatch/")})
+    return seen
+
+
+JOB = """
+job.name = "grouped"
+model.path = "MODEL"
+model.teacher = "MODEL"
+model.teacher_by = "service"
+data.train = "none.jsonl"
+rollout = { prompts_per_step = 3, samples_per_prompt = 2, max_new_tokens = 8, truncated = "mask" }
+rewards = { scorers.math = ["math"], weights."math/correctness" = 1.0 }
+advantage = { normalise = "group_mean", groups = { by = "semantic", similarity = 0.0, max_size = 6 } }
+loss.terms = [{ name = "policy", type = "grpo" }, { name = "teach", type = "distill", weight = 0.1 }]
+optim = { steps = 2, learning_rate = 1e-3, micro_batch_size = 2 }
+"""
+
+
+def rollouts(tokenizer):
+    """Three prompts with two completions each: of several turns, one cut off, all with what a teacher says of them."""
+    r = random.Random(7)
+
+    def scored(place, number):
+        ids = tuple(r.randrange(3, 20) for _ in range(4))
+        given = (False, True, False, False)
+        reason = FinishReason.LENGTH if (place, number) == (2, 1) else FinishReason.STOP
+        completion = Completion(ids, (-3.0, 0.0, -3.0, -3.0), "t", reason, 0, (0, 0, 0, 1), given)
+        return ScoredCompletion(completion, {"math/correctness": float(place + number)}, teacher_logprobs=(-2.5,) * 4)
+
+    texts = ("1 + 1 = ?", "2 + 2 = ?", "x at least 3")
+    prompts = [tuple(tokenizer(text).input_ids) for text in texts]
+    return [
+        ScoredGroup(f"p{place}", "math", prompt, (scored(place, 0), scored(place, 1)))
+        for place, prompt in enumerate(prompts)
+    ]
+
+
+def case_learner():
+    configure_logs("trainer")
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(GROUP.gather(own)[0])
+        if GROUP.rank == 0:
+            write_model(folder, 0)
+        GROUP.barrier()
+        config = parse_job(tomllib.loads(JOB.replace("MODEL", str(folder))))
+        torch.set_num_threads(2)
+        learner = Learner(Run(config, folder, GROUP, Progress(None, "job", 0), StopRequest()), folder)
+        metrics = learner.learn(rollouts(AutoTokenizer.from_pretrained(folder)), 1)
+        GROUP.barrier()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return {"metrics": metrics, "threads": threads}
 
 
 def case_unequal():

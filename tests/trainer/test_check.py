@@ -10,7 +10,7 @@ import pytest
 from benchmarks.bad_jobs import GOOD
 from benchmarks.loss_refusals import make_folder
 from trainer.cli.check import describe
-from trainer.cli.formula import DIVISORS, NORMALISERS, SUMS, WIDTH, reward_lines
+from trainer.cli.formula import DIVISORS, NORMALISERS, SUMS, WIDTH, rate_lines, reward_lines
 from trainer.config import parse_job
 from trainer.losses.aggregation import AggregationKind
 from trainer.losses.registry import BUILT_IN_TERMS
@@ -167,6 +167,16 @@ def test_a_refusal_of_the_file_loads_no_torch(tmp_path):
 def test_a_scorer_that_is_served_elsewhere_is_named():
     sections = {"rewards": {"scorers": {"math": ["math", "safety", "poetry"]}, "weights": {"poetry/rhyme": 1.0}}}
     assert "scorer 'poetry' is not known here: its components were not checked" in describe(job(**sections))
+
+
+def test_what_chooses_among_prompts_is_told_in_80_columns():
+    fading = {"schedule": "linear", "start": 1.0, "end": 0.5}
+    sources = [{"name": "a", "path": "a", "weight": fading}, {"name": "b" * 32, "path": "b"}]
+    data = {"sources": sources, "curriculum": {"by": "pass_rate", "target": fading}}
+    tree = tomllib.loads(JOB) | {"data": data}
+    lines = rate_lines(parse_job(tree))
+    assert [line.split()[-3:] for line in lines[2:]] == [["1", "0.75", "0.5"], ["1", "0.75", "0.5"], ["1", "1", "1"]]
+    assert "prompts solved this often" in lines[2] and max(map(len, lines)) <= WIDTH
 
 
 def test_a_run_without_a_step_of_reinforcement_learning_tells_so():

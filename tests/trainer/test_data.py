@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data import DataError, draw, read_prompts, read_supervised, within
+from trainer.data import DataError
+from trainer.demonstrations import draw, read_supervised
+from trainer.prompt_source import read_prompts
 
 ROW = {"id": "a", "domain": "math", "prompt": "1+1=", "checks": {"gold": "2"}}
 
@@ -38,7 +40,10 @@ def test_rows_are_read_in_order_and_blank_lines_skipped(tmp_path):
         ([{**ROW, "checks": "2"}], ["'checks'", "object"]),
         ([{**ROW, "difficulty": "hard"}], ["line 1", "'difficulty'", "'hard'", "finite number"]),
         ([{**ROW, "difficulty": True}], ["line 1", "'difficulty'", "True", "finite number"]),
-        (['{"id": "a", "domain": "math", "prompt": "1", "difficulty": 1e999}'], ["'difficulty'", "inf", "finite number"]),
+        (
+            ['{"id": "a", "domain": "math", "prompt": "1", "difficulty": 1e999}'],
+            ["'difficulty'", "inf", "finite number"],
+        ),
         ([{**ROW, "difficulty": 10**400}], ["line 1", "'difficulty'", "finite number"]),
         ([{**ROW, "id": "x" * 129}], ["'id'", "129", "128"]),
         ([ROW, ROW], ["line 2", "'a' appears twice"]),
@@ -54,21 +59,6 @@ def test_bad_files_are_refused_with_line_and_field(tmp_path, lines, parts):
         read_prompts(write(tmp_path, *lines), ["math"])
     for part in parts:
         assert part in str(refusal.value)
-
-
-def test_prompts_of_at_most_a_difficulty(tmp_path):
-    difficulties = [0.5, 2, None, -1]
-    path = write(tmp_path, *({**ROW, "id": str(i), "difficulty": value} for i, value in enumerate(difficulties)))
-    prompts = read_prompts(path, ["math"])
-    assert [prompt.difficulty for prompt in prompts] == difficulties
-    assert [[p.id for p in within(prompts, most)] for most in (None, 2.0, 0.5, -1.0)] == [
-        ["0", "1", "2", "3"],
-        ["0", "1", "3"],
-        ["0", "3"],
-        ["3"],
-    ]
-    with pytest.raises(DataError, match=r"no prompt has a difficulty of -1\.5 or less"):
-        within(prompts, -1.5)
 
 
 def test_missing_and_binary_files(tmp_path):

@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trainer.assembly import probe_terms, warmup_composite
 from trainer.batching import make_micro_batches
 from trainer.config import JobFileError, parse_job
-from trainer.data import Comparison, DataError, Demonstration, read_supervised
+from trainer.data import DataError
+from trainer.demonstrations import Comparison, Demonstration, read_supervised
 from trainer.policy import Policy
 from trainer.sample import Sample
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,14 @@ def assay(
 # Losses and scorers are named by import path; those of the current folder are found here as by `python -m`.
 sys.path.insert(0, str(Path.cwd()))
 
+
+class RolloutEngine(StrEnum):
+    """What samples the policy."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+
+
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.", show_default=False)]
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", help="The job's id, as `assay submit` printed it.", show_default=False)
@@ -84,6 +93,10 @@ CustomScorers = Annotated[
 @app.command()
 def up(
     scorer: CustomScorers = None,
+    engine: Annotated[
+        RolloutEngine | None,
+        typer.Option(help="What samples; vllm needs an environment of its own, which ASSAY_VLLM_PYTHON names."),
+    ] = None,
     state_dir: StateDir = Path(".assay"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -93,7 +106,7 @@ def up(
     """
     from trainer.cli.local import up
 
-    raise typer.Exit(up(_pairs(scorer or [], "--scorer"), state_dir, runs_dir))
+    raise typer.Exit(up(_pairs(scorer or [], "--scorer"), engine and engine.value, state_dir, runs_dir))
 
 
 @app.command()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.cli.formula import joined, loss_lines, rate_lines, reward_lines
+from trainer.cli.formula import joined, loss_lines, rate_lines, reward_lines, warning_lines
 from trainer.cli.job_file import read_checked_job
 from trainer.cli.problems import print_problems
 from trainer.config import JobConfig, JobFileError
@@ -46,11 +46,13 @@ def describe(config: JobConfig) -> str:
         blocks.append(told("warm-up", config.warmup.terms, warmup_composite(config).terms, config.warmup.steps))
     if not steps:
         return joined([*blocks, ["no step of reinforcement learning: [loss] and [rewards] are not used"]])
-    blocks.append(told("loss", config.loss.all_terms(), make_composite(config).terms, steps))
+    composite = make_composite(config)
+    blocks.append(told("loss", config.loss.all_terms(), composite.terms, steps))
     if config.loss.combination == "pcgrad":
         blocks.append(["combined by pcgrad: a term that pulls against another loses that part"])
     blocks += [reward_lines(config), rate_lines(config)]
+    blocks += [warning_lines(config.advantage.groups.warnings(composite.compares_pairs))]
     blocks += [
         [f"scorer {name!r} is not known here: its components were not checked"] for name in described(config).elsewhere
     ]
-    return joined(blocks)
+    return joined(block for block in blocks if block)

@@ -52,6 +52,12 @@ NORMALISERS: Mapping[Normalisation, str] = {
 }
 """What `[advantage] normalise` does with a completion's x."""
 
+TRUNCATED: Mapping[str, str] = {
+    "mask": "completions that were cut off are compared with, and not trained on",
+    "drop": "completions that were cut off are left out, of their group's baseline too",
+}
+"""What `[rollout] truncated` does, where it is no part of the reward."""
+
 
 def loss_lines(
     name: str, written: Sequence[TermSection], terms: Sequence[Term], probed: Sequence[str], total_steps: int
@@ -73,7 +79,8 @@ def loss_lines(
 
 def reward_lines(config: JobConfig) -> list[str]:
     """The reward and the advantage as formulas, and the weights of the components."""
-    advantage, names = config.advantage, config.rewards.weighted()
+    advantage, penalty = config.advantage, config.rollout.overlong().weights()
+    names = [*config.rewards.weighted(), *penalty]
     total = " + ".join(f"w * {name}" for name in names)
     reward = {
         "gated": f"{' * '.join(advantage.gates)} * ({total})",
@@ -89,21 +96,33 @@ def reward_lines(config: JobConfig) -> list[str]:
         inner = parts if advantage.combine == "normalise_first" else "N(reward)"
         lines += _wrapped(f"advantage = {inner}{whitened}", " " * 12)
         lines += _wrapped(f"N(x)      = {NORMALISERS[advantage.normalise]}", " " * 12)
+    if advantage.groups.mixes:
+        lines += _wrapped(f"groups    = {_spoken_groups(config)}", " " * 12)
     if advantage.drop_zero_signal:
         lines.append("groups whose advantages are all 0 are left out")
+    lines += [TRUNCATED[config.rollout.truncated]] if config.rollout.truncated in TRUNCATED else []
     rows: dict[str, Any] = dict(config.rewards.weights)
     for domain, weights in config.rewards.domain_weights.items():
         rows |= {f"{name} in {domain}": weight for name, weight in weights.items()}
-    return [*lines, "", *weight_table(rows, config.optim.steps)]
+    return [*lines, "", *weight_table(rows | penalty, config.optim.steps)]
+
+
+def warning_lines(warnings: Sequence[str]) -> list[str]:
+    """A paragraph for each warning."""
+    return [line for warning in warnings for line in _wrapped(f"warning: {warning}", " " * 9)]
 
 
 def rate_lines(config: JobConfig) -> list[str]:
-    """The learning rate, its factor, and how difficult prompts may be, at three steps."""
+    """The learning rate and its factor, and what chooses among the prompts, at three steps."""
     rows = {"learning rate": config.optim.learning_rate}
     if config.optim.learning_rate_factor != 1.0:
         rows["times a factor"] = config.optim.learning_rate_factor
     if config.data.max_difficulty is not None:
         rows["prompts up to difficulty"] = config.data.max_difficulty
+    if config.data.curriculum is not None:
+        rows["prompts solved this often"] = config.data.curriculum.target
+    if len(config.data.sources) > 1:
+        rows |= {f"source {source.name}": source.weight for source in config.data.sources}
     return weight_table(rows, config.optim.steps)
 
 
@@ -120,6 +139,14 @@ def weight_table(rows: Mapping[str, Any], total_steps: int) -> list[str]:
             cells = [f"{moving(step, max(1, total_steps)):.4g}" for step in steps]
             lines.append(f"  {name:<{width}}" + "".join(f"{cell:>10}" for cell in cells))
     return lines
+
+
+def _spoken_groups(config: JobConfig) -> str:
+    groups = config.advantage.groups
+    formation = groups.formation(config.rollout.samples_per_prompt)
+    like = f", as like as {formation.similarity:g}" if groups.by not in ("random", "adaptive") else ""
+    of = f" of the {formation.of}" if formation.embeds else ""
+    return f"{groups.by}{of}, {formation.min_size} to {formation.max_size} completions{like}"
 
 
 def _sum(term: Term, section: TermSection) -> str:

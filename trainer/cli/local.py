@@ -37,11 +37,11 @@ class Stopped(BaseException):
     """SIGTERM or SIGINT: everything is to be stopped."""
 
 
-def up(custom: Mapping[str, str], state_dir: Path, runs_dir: Path) -> int:
-    """Runs until a signal comes; returns the exit code."""
+def up(custom: Mapping[str, str], engine: str | None, state_dir: Path, runs_dir: Path) -> int:
+    """Runs until a signal comes, with this rollout engine; returns the exit code."""
     with _stop_on_signals():
         try:
-            specs = services_with(custom)
+            specs = services_with(custom, engine)
             with Stack(specs, state_dir=state_dir, runs_dir=runs_dir, on_event=_say) as stack:
                 for name, address in sorted(stack.addresses.items()):
                     out.print(f"  {name:<12} {address}")
@@ -83,7 +83,7 @@ def run(path: Path, state_dir: Path | None, runs_dir: Path, plain: bool) -> int:
 
 def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display) -> int:
     began = time.monotonic()
-    specs = only([*config.scorer_names(), "rollout", "jobs"], services_with(config.rewards.custom))
+    specs = only([*config.scorer_names(), "rollout", "jobs"], services_with(config.rewards.custom, config.rollout.engine))
     with display, Stack(specs, state_dir=state_dir, runs_dir=runs_dir, on_event=display.process) as stack:
         started = time.monotonic() - began
         with JobsClient(stack.addresses["jobs"]) as client:

@@ -32,14 +32,17 @@ def jobs_address(state_dir: Path) -> str:
     return stack.addresses["jobs"]
 
 
-def services_with(custom: Mapping[str, str]) -> tuple[ServiceSpec, ...]:
-    """Every service, and a user's own scorers by name. Raises typer.BadParameter for names that cannot be."""
+def services_with(custom: Mapping[str, str], rollout_engine: str | None = None) -> tuple[ServiceSpec, ...]:
+    """Every service, and a user's own scorers by name.
+
+    rollout_engine: see `services.stack.rollout_spec`. Raises typer.BadParameter for names that cannot be, StackError.
+    """
     for name in custom:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise typer.BadParameter(f"scorer name {name!r}: letters, digits and underscores, beginning with a letter")
         if name in PORTS:
             raise typer.BadParameter(f"scorer name {name!r} is taken by a service of Assay; choose another")
-    return (*default_services(), *(scorer_spec(name, path) for name, path in custom.items()))
+    return (*default_services(rollout_engine), *(scorer_spec(name, path) for name, path in custom.items()))
 
 
 def only(names: Iterable[str], specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:

@@ -81,7 +81,7 @@ dapo = partial(ppo_clip, eps_high=0.28)
 """DAPO's clip-higher and token mean (Yu et al. 2025, sections 3.1 and 3.3).
 
 The wider upper bound leaves unlikely tokens room to grow. The paper's dynamic sampling and its penalty for length are no
-part of a loss: groups without a signal are filtered by the data, length is a reward.
+part of a loss: in a job they are `[rollout] resample` and `[rollout] truncated`.
 """
 
 gspo = partial(ppo_clip, eps_low=3e-4, eps_high=4e-4, span="sequence")

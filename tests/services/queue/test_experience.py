@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.experience import Experience, ScoredCompletion, ScoredGroup, experience_from_bytes, experience_to_bytes
+from services.experience import (
+    Experience,
+    ScoredCompletion,
+    ScoredGroup,
+    experience_from_bytes,
+    experience_to_bytes,
+    groups_from_bytes,
+    groups_to_bytes,
+)
 from services.rollout.engine import Completion, FinishReason
 
 tokens = st.lists(st.integers(0, 2**32 - 1), max_size=4).map(tuple)
@@ -25,11 +33,14 @@ scored = st.builds(
         text=text,
         finish_reason=st.sampled_from(FinishReason),
         policy_version=st.integers(0, 2**64 - 1),
+        token_versions=tokens,
+        given=st.lists(st.booleans(), max_size=4).map(tuple),
     ),
     components=st.dictionaries(text, st.floats(allow_nan=False), max_size=3),
     missing=names,
     labels=names,
     ref_logprobs=nats,
+    teacher_logprobs=nats,
 )
 groups = st.builds(
     ScoredGroup,
@@ -41,7 +52,7 @@ groups = st.builds(
 experiences = st.builds(
     Experience,
     key=text,
-    groups=st.lists(groups, max_size=2).map(tuple),
+    group=st.none() | groups,
     calls=st.dictionaries(text, st.integers(0, 2**64 - 1), max_size=3),
     generate_seconds=st.floats(0, 1e6),
     score_seconds=st.floats(0, 1e6),
@@ -56,8 +67,10 @@ def test_nothing_is_lost(experience: Experience) -> None:
 
 def test_log_probabilities_are_rounded_to_single_precision() -> None:
     completion = Completion((1,), (-0.1,), "a", FinishReason.STOP, 0)
-    sent = Experience("k", (ScoredGroup("p", "math", (5,), (ScoredCompletion(completion, {"m/x": 0.1}),)),))
-    got = experience_from_bytes(experience_to_bytes(sent)).groups[0].completions[0]
+    sent = Experience("k", ScoredGroup("p", "math", (5,), (ScoredCompletion(completion, {"m/x": 0.1}),)))
+    group = experience_from_bytes(experience_to_bytes(sent)).group
+    assert group is not None
+    got = group.completions[0]
     assert got.completion.logprobs == (-0.10000000149011612,)
     assert got.components == {"m/x": 0.1}
 
@@ -69,5 +82,10 @@ def test_other_bytes_are_refused() -> None:
 
 def test_infinite_log_probabilities_survive() -> None:
     completion = Completion((1,), (-math.inf,), "", FinishReason.LENGTH, 3)
-    sent = Experience("k", (ScoredGroup("p", "d", (), (ScoredCompletion(completion),)),))
+    sent = Experience("k", ScoredGroup("p", "d", (), (ScoredCompletion(completion),)))
     assert experience_from_bytes(experience_to_bytes(sent)) == sent
+
+
+@given(st.lists(groups, max_size=3))
+def test_groups_travel_together(sent: list[ScoredGroup]) -> None:
+    assert groups_from_bytes(groups_to_bytes(sent)) == sent

@@ -13,7 +13,25 @@ from protos.gen.assay.v1 import rollout_pb2, rollout_pb2_grpc
 from services.client import rollout
 from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.rollout import RolloutClient
-from services.rollout.engine import FinishReason, Prompt, Sampling, TokenSequence
+from services.rollout.engine import (
+    Completion,
+    Description,
+    Finished,
+    FinishReason,
+    Generation,
+    Probe,
+    Prompt,
+    Sampling,
+    Served,
+    TokenSequence,
+)
+from services.rollout.wire import (
+    finished_from_wire,
+    finished_to_wire,
+    generation_from_wire,
+    generation_to_wire,
+    probe_from_wire,
+)
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "away", ())
 FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("retry-after-ms", "10"),))
@@ -28,6 +46,8 @@ class ScriptedRollout(rollout_pb2_grpc.RolloutServicer):
         self.failures: list[tuple[grpc.StatusCode, str, Any]] = []
         self.requests: list[Any] = []
         self.versions = [5]
+        self.break_after = 0
+        self.send_at_most: int | None = None
 
     def _next(self, request: Any, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
@@ -48,6 +68,25 @@ class ScriptedRollout(rollout_pb2_grpc.RolloutServicer):
             for prompt in request.prompts
         ]
         return rollout_pb2.GenerateResponse(prompts=results)
+
+    def GenerateStream(self, request: Any, context: grpc.ServicerContext) -> Iterator[rollout_pb2.FinishedCompletion]:
+        """`break_after` of a request that fails are sent before it does."""
+        self.requests.append(request)
+        places = [(prompt.id, sample) for prompt in request.prompts for sample in range(request.samples)]
+        failure = self.failures.pop(0) if self.failures else None
+        for prompt_id, sample in places[: self.break_after if failure else self.send_at_most]:
+            completion = rollout_pb2.Completion(token_ids=[len(self.requests)], logprobs=[-1], finish_reason="STOP")
+            yield rollout_pb2.FinishedCompletion(id=prompt_id, sample=sample, completion=completion)
+        if failure:
+            context.set_trailing_metadata(failure[2])
+            context.abort(*failure[:2])
+
+    def UpdateWeights(self, request: Any, context: grpc.ServicerContext) -> rollout_pb2.UpdateWeightsResponse:
+        self._next(request, context)
+        return rollout_pb2.UpdateWeightsResponse(version=request.version, canary_difference=0.25)
+
+    def Describe(self, request: Any, context: grpc.ServicerContext) -> rollout_pb2.DescribeRolloutResponse:
+        return rollout_pb2.DescribeRolloutResponse(engine="vllm", dtype="bfloat16", policies={"p": 5})
 
     def Logprobs(self, request: Any, context: grpc.ServicerContext) -> rollout_pb2.LogprobsResponse:
         self._next(request, context)
@@ -145,3 +184,65 @@ def test_log_probabilities_of_two_versions_are_not_mixed(
 def test_prompts_with_one_id_are_refused(script: tuple[ScriptedRollout, str]) -> None:
     with RolloutClient(script[1]) as client, pytest.raises(ValueError, match="ids must be unique"):
         client.generate("p", [Prompt("a", "1"), Prompt("a", "2")], 1, Sampling())
+    with RolloutClient(script[1]) as client, pytest.raises(ValueError, match="ids must be unique"):
+        next(client.generate_stream("p", [Prompt("a", "1"), Prompt("a", "2")], 1, Sampling()))
+
+
+def test_a_stream_that_breaks_goes_on_and_gives_no_completion_twice(
+    script: tuple[ScriptedRollout, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servicer, address = script
+    monkeypatch.setattr(rollout, "CHUNK_SEQUENCES", 6)  # two prompts of three samples
+    servicer.failures, servicer.break_after = [UNAVAILABLE, FULL, UNAVAILABLE], 4
+    with RolloutClient(address) as client:
+        found = list(client.generate_stream("p", PROMPTS, 3, Sampling()))
+    assert [(each.prompt, each.sample) for each in found] == [
+        (place, sample) for place in range(5) for sample in range(3)
+    ]
+    asked = [[prompt.id for prompt in request.prompts] for request in servicer.requests]
+    # 4 of 6 came, then all 3 of the second prompt, of which 2 were missing; that the call failed then is no matter
+    assert asked == [["0", "1"], ["1"], ["2", "3"], ["3"], ["4"]]
+    assert [each.completion.token_ids for each in found[3:6]] == [(1,), (2,), (2,)]
+
+
+def test_a_stream_waits_and_loses_patience_as_a_call_does(script: tuple[ScriptedRollout, str]) -> None:
+    servicer, address = script
+    servicer.failures, servicer.break_after = [UNAVAILABLE] * 100, 1
+    with RolloutClient(address, patience_seconds=0.3) as client:
+        stream = client.generate_stream("p", PROMPTS, 2, Sampling())
+        assert next(stream).prompt == 0
+        with pytest.raises(ServiceUnavailableError, match="away"):
+            next(stream)
+    servicer.failures = [UNKNOWN]
+    with RolloutClient(address) as client, pytest.raises(ServiceError, match="not held"):
+        list(client.generate_stream("p", PROMPTS, 2, Sampling()))
+
+
+def test_a_stream_that_ends_too_soon_is_no_answer(script: tuple[ScriptedRollout, str]) -> None:
+    servicer, address = script
+    servicer.send_at_most = 9
+    with RolloutClient(address) as client, pytest.raises(ServiceError, match="before its last completion"):
+        list(client.generate_stream("p", PROMPTS, 2, Sampling()))
+
+
+def test_an_update_carries_everything_and_brings_back_what_is_served(script: tuple[ScriptedRollout, str]) -> None:
+    servicer, address = script
+    probe = Probe(TokenSequence((1, 2), (3, 4)), (-0.5, -0.25))
+    with RolloutClient(address) as client:
+        served = client.update_weights("p", 7, "/w", "ab", base="b", canary=[probe], tolerance=0.5)
+        assert served == Served(7, 0.25)
+        assert client.describe() == Description("vllm", "bfloat16", {"p": 5})
+    (request,) = servicer.requests
+    assert (request.policy, request.version, request.path, request.sha256) == ("p", 7, "/w", "ab")
+    assert (request.base, request.tolerance) == ("b", 0.5)
+    assert [probe_from_wire(each) for each in request.canary] == [probe]
+
+
+def test_a_request_is_the_same_on_both_sides() -> None:
+    sampling = Sampling(0.5, 0.25, 7, 2**64 - 1, 0.125, ("a", "b"), ("c",))
+    prompts = (Prompt("a", "text", "trace", (1, 2)), Prompt("b", token_ids=(3,)))
+    generation = Generation("p", prompts, 3, sampling, 9)
+    assert generation_from_wire(generation_to_wire(generation)) == generation
+    completion = Completion((3, 4), (-0.5, -0.25), "ab", FinishReason.LENGTH, 4, (4, 5), (False, True))
+    finished = Finished(1, 2, (1, 2), completion)
+    assert finished_from_wire(finished_to_wire("b", finished), 1) == finished

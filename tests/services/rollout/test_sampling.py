@@ -61,6 +61,38 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float, kept: 
     assert set(tokens.tolist()) == set([2, 0, 3, 1][:kept])
 
 
+@pytest.mark.parametrize(
+    ("min_p", "temperature", "top_p", "kept"),
+    [
+        (0.09, 1.0, 1.0, 4),
+        (0.11, 1.0, 1.0, 3),  # 0.05 is a tenth of 0.5
+        (0.31, 1.0, 1.0, 2),
+        (0.61, 1.0, 1.0, 1),
+        (1.0, 1.0, 1.0, 1),
+        (0.31, 2.0, 1.0, 4),  # at temperature 2 the shares are the roots: 0.1 is 0.32
+        (0.32, 2.0, 1.0, 3),
+        (0.31, 1.0, 0.6, 1),  # of 0.5 and 0.3, which is 0.625 and 0.375, one is the nucleus
+        (0.31, 1.0, 0.63, 2),
+    ],
+)
+def test_min_p_is_a_share_of_the_likeliest(min_p: float, temperature: float, top_p: float, kept: int) -> None:
+    logits = [math.log(0.3), math.log(0.05), math.log(0.5), math.log(0.15)]
+    sampling = Sampling(min_p=min_p, temperature=temperature, top_p=top_p, seed=3)
+    tokens, logprobs = draws(logits, sampling)
+    assert set(tokens.tolist()) == set([2, 0, 3, 1][:kept])
+    assert logprobs[tokens == 2].unique().tolist() == pytest.approx([math.log(0.5)], abs=1e-6)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.0), Sampling(top_p=0.5, min_p=0.5)])
+def test_only_allowed_tokens_are_drawn_and_their_log_probabilities_are_not_guided(sampling: Sampling) -> None:
+    logits = torch.tensor([[math.log(0.7), math.log(0.1), math.log(0.2)]]).expand(200, -1)
+    allowed = torch.tensor([False, True, True]).expand(200, -1)
+    uniforms = torch.from_numpy(uniform_stream(1, "p", 0, 200))
+    tokens, logprobs = draw(logits, uniforms, sampling, allowed)
+    assert set(tokens.tolist()) == ({1, 2} if sampling == Sampling() else {2})
+    assert logprobs[tokens == 2].unique().tolist() == pytest.approx([math.log(0.2)], abs=1e-6)
+
+
 @given(
     logits=st.lists(st.floats(-30, 30), min_size=2, max_size=40),
     uniform=st.floats(0, 1 - 2**-53),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import Gemma2Config, GPT2Config, MistralConfig, Qwen2Config
 
-from services.rollout.engine import EngineError, EngineFault, FinishReason, Prompt, Sampling, TokenSequence
+from services.rollout.engine import EngineError, EngineFault, FinishReason, Generation, Prompt, Sampling, TokenSequence
 from services.rollout.transformers_engine import TransformersEngine
+from tests.services.rollout.plain_engine import engine_with, generated, load, never
 from tests.services.rollout.tiny_model import (
     ALPHABET,
     EOS_ID,
@@ -32,16 +34,6 @@ PROMPTS = [
 ]
 
 
-def never() -> None:
-    """An interrupt that does not come."""
-
-
-def engine_with(directory: Path, *, rows: int = 64) -> TransformersEngine:
-    engine = TransformersEngine(4, rows, "float32", "cpu")
-    engine.update_weights("policy", 3, str(directory), "")
-    return engine
-
-
 @pytest.fixture(scope="module")
 def engine(model_dir: Path) -> TransformersEngine:
     return engine_with(model_dir)
@@ -53,14 +45,14 @@ def test_a_build_for_gpus_computes_on_the_cpu_where_there_is_none(
 ) -> None:
     monkeypatch.setattr(torch._C, "_accelerator_getAccelerator", lambda: torch.device("cuda"))
     engine = TransformersEngine(4, 64, "float32", "auto")
-    engine.update_weights("policy", 3, str(model_dir), "")
-    assert engine.versions() == {"policy": 3}
+    load(engine, "policy", 3, model_dir)
+    assert engine.versions == {"policy": 3}
 
 
 def test_logprobs_of_samples_equal_a_plain_forward_pass(engine: TransformersEngine, model_dir: Path) -> None:
     model = load_plain(model_dir)
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=20, seed=11)
-    for prompt in engine.generate("policy", PROMPTS, 6, sampling, 3, never):
+    for prompt in generated(engine, "policy", PROMPTS, 6, sampling, 3):
         assert len(prompt.completions) == 6
         for completion in prompt.completions:
             expected = plain_logprobs(model, prompt.prompt_token_ids, completion.token_ids)
@@ -99,7 +91,7 @@ ARCHITECTURES = {
 def test_other_architectures_are_sampled_and_scored_right(tmp_path: Path, kind: str) -> None:
     engine = engine_with(save_other_architecture(tmp_path, ARCHITECTURES[kind]))
     model = load_plain(tmp_path)
-    results = engine.generate("policy", PROMPTS, 3, Sampling(max_new_tokens=20, seed=1), 0, never)
+    results = generated(engine, "policy", PROMPTS, 3, Sampling(max_new_tokens=20, seed=1))
     for prompt in results:
         sequences = [TokenSequence(prompt.prompt_token_ids, each.token_ids) for each in prompt.completions]
         scored = engine.logprobs("policy", sequences, never).sequences
@@ -131,7 +123,7 @@ def test_scoring_in_batches_of_one_changes_nothing_but_rounding(engine: Transfor
 def test_greedy_equals_transformers_generate(engine: TransformersEngine, model_dir: Path) -> None:
     model, tokenizer = load_plain(model_dir), tiny_tokenizer()
     greedy = Sampling(temperature=0, max_new_tokens=24)
-    for prompt, result in zip(PROMPTS, engine.generate("policy", PROMPTS, 1, greedy, 0, never), strict=True):
+    for prompt, result in zip(PROMPTS, generated(engine, "policy", PROMPTS, 1, greedy), strict=True):
         inputs = tokenizer(prompt.text, return_tensors="pt", return_token_type_ids=False)
         expected = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0, inputs["input_ids"].shape[1] :]
         assert result.id == prompt.id
@@ -141,7 +133,7 @@ def test_greedy_equals_transformers_generate(engine: TransformersEngine, model_d
 
 def test_a_seed_reproduces_and_another_does_not(engine: TransformersEngine) -> None:
     def tokens(seed: int) -> list[tuple[int, ...]]:
-        results = engine.generate("policy", PROMPTS, 4, Sampling(max_new_tokens=12, seed=seed), 0, never)
+        results = generated(engine, "policy", PROMPTS, 4, Sampling(max_new_tokens=12, seed=seed))
         return [completion.token_ids for prompt in results for completion in prompt.completions]
 
     assert tokens(1) == tokens(1)
@@ -151,10 +143,10 @@ def test_a_seed_reproduces_and_another_does_not(engine: TransformersEngine) -> N
 
 def test_samples_do_not_depend_on_the_company_of_a_prompt(engine: TransformersEngine, model_dir: Path) -> None:
     sampling = Sampling(max_new_tokens=16, seed=4)
-    together = engine.generate("policy", PROMPTS, 3, sampling, 0, never)
+    together = generated(engine, "policy", PROMPTS, 3, sampling)
     alone = engine_with(model_dir, rows=1)
     for prompt, batched in zip(PROMPTS, together, strict=True):
-        (single,) = alone.generate("policy", [prompt], 3, sampling, 0, never)
+        (single,) = generated(alone, "policy", [prompt], 3, sampling)
         for one, other in zip(single.completions, batched.completions, strict=True):
             assert one.token_ids == other.token_ids
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
@@ -162,7 +154,7 @@ def test_samples_do_not_depend_on_the_company_of_a_prompt(engine: TransformersEn
 
 def test_sampled_first_tokens_follow_the_models_distribution(engine: TransformersEngine, model_dir: Path) -> None:
     sampling = Sampling(max_new_tokens=1, seed=9)
-    (result,) = engine.generate("policy", [PROMPTS[0]], 1024, sampling, 0, never)
+    (result,) = generated(engine, "policy", [PROMPTS[0]], 1024, sampling)
     with torch.inference_mode():
         logits = load_plain(model_dir)(torch.tensor([result.prompt_token_ids])).logits[0, -1]
     expected = 1024 * logits.double().softmax(0)
@@ -175,7 +167,7 @@ def test_sampled_first_tokens_follow_the_models_distribution(engine: Transformer
 
 
 def test_a_completion_ends_with_the_end_of_sequence_and_its_text_has_none(engine: TransformersEngine) -> None:
-    results = engine.generate("policy", PROMPTS, 64, Sampling(max_new_tokens=40, seed=2), 0, never)
+    results = generated(engine, "policy", PROMPTS, 64, Sampling(max_new_tokens=40, seed=2))
     completions = [completion for prompt in results for completion in prompt.completions]
     stopped = [completion for completion in completions if completion.finish_reason is FinishReason.STOP]
     cut = [completion for completion in completions if completion.finish_reason is FinishReason.LENGTH]
@@ -193,9 +185,7 @@ def test_a_prompt_never_ends_with_an_end_of_sequence(model_dir: Path, tmp_path: 
     tiny_tokenizer(adds_eos=True).save_pretrained(tmp_path)
     with_eos, without = engine_with(tmp_path), engine_with(model_dir)
     sampling = Sampling(max_new_tokens=5, seed=1)
-    assert with_eos.generate("policy", PROMPTS, 2, sampling, 0, never) == without.generate(
-        "policy", PROMPTS, 2, sampling, 0, never
-    )
+    assert generated(with_eos, "policy", PROMPTS, 2, sampling) == generated(without, "policy", PROMPTS, 2, sampling)
 
 
 def test_an_interrupt_ends_the_work_between_two_tokens(engine: TransformersEngine) -> None:
@@ -208,8 +198,74 @@ def test_an_interrupt_ends_the_work_between_two_tokens(engine: TransformersEngin
             raise EngineError(EngineFault.CANCELLED, "enough")
 
     with pytest.raises(EngineError, match="enough"):
-        engine.generate("policy", PROMPTS, 2, Sampling(temperature=0, max_new_tokens=100), 0, after_three)
+        generated(engine, "policy", PROMPTS, 2, Sampling(temperature=0, max_new_tokens=100), 0, after_three)
     assert calls == 4
+
+
+def test_a_completion_comes_as_soon_as_its_last_token_is_sampled(engine: TransformersEngine) -> None:
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    sampling = Sampling(max_new_tokens=40, seed=2, stop=("ab", "7"))
+    request = Generation("policy", tuple(PROMPTS), 16, sampling)  # 64 completions: one batch
+    ended = set()
+    for finished in engine.generate(request, count):
+        assert steps == len(finished.completion.token_ids)
+        ended.add(steps)
+    assert len(ended) > 10
+    assert steps == 40
+    steps = 0
+    generator = engine.generate(request, count)
+    next(generator)
+    before = steps
+    generator.close()
+    assert steps == before < 40
+
+
+def test_the_batches_of_a_request_are_computed_one_by_one(model_dir: Path) -> None:
+    engine = engine_with(model_dir, rows=5)
+    request = Generation("policy", tuple(PROMPTS), 3, Sampling(max_new_tokens=8, seed=1))
+    plan = engine.plan(request)
+    assert plan.batches == 3  # of 5, 5 and 2 completions
+    parts = [list(engine.sample(plan, batch, never)) for batch in range(3)]
+    assert [len(part) for part in parts] == [5, 5, 2]
+    found = {(each.prompt, each.sample): each.completion for part in parts for each in part}
+    for place, result in enumerate(generated(engine, "policy", PROMPTS, 3, request.sampling)):
+        assert [found[place, sample] for sample in range(3)] == list(result.completions)
+
+
+def test_a_policy_without_an_end_of_sequence_cannot_end_a_choice(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path, seed=1)
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        held = json.loads((tmp_path / name).read_text())
+        held.pop("eos_token_id", None)
+        held.pop("eos_token", None)
+        (tmp_path / name).write_text(json.dumps(held))
+    engine = engine_with(tmp_path)
+    with pytest.raises(
+        EngineError, match=r"sampling.choices\[0\] cannot end: the policy's files name no end"
+    ) as caught:
+        generated(engine, "policy", PROMPTS, 1, Sampling(max_new_tokens=8, choices=("1",)))
+    assert caught.value.fault is EngineFault.INVALID_ARGUMENT
+
+
+def test_an_end_of_sequence_after_a_text_is_taken_off_and_one_among_tokens_is_not(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path, seed=1, flat=0.5)
+    tiny_tokenizer(adds_eos=True).save_pretrained(tmp_path)
+    prompts = [
+        Prompt("text", "12"),
+        Prompt("turns", "12", token_ids=(1, 4, EOS_ID)),
+        Prompt("all", token_ids=(4, EOS_ID)),
+    ]
+    found = [
+        each.prompt_token_ids
+        for each in generated(engine_with(tmp_path), "policy", prompts, 1, Sampling(max_new_tokens=1))
+    ]
+    one, two = (len(SPECIALS) + ALPHABET.index(letter) for letter in "12")
+    assert found == [(1, one, two), (1, 4, EOS_ID, one, two), (4, EOS_ID)]
 
 
 @pytest.mark.parametrize(
@@ -223,13 +279,13 @@ def test_a_prompt_that_does_not_fit_is_named(
     engine: TransformersEngine, prompt: Prompt, tokens: int, message: str
 ) -> None:
     with pytest.raises(EngineError, match=message) as caught:
-        engine.generate("policy", [prompt], 1, Sampling(max_new_tokens=tokens), 0, never)
+        generated(engine, "policy", [prompt], 1, Sampling(max_new_tokens=tokens))
     assert caught.value.fault is EngineFault.INVALID_ARGUMENT
 
 
 def test_the_longest_request_that_fits_is_served(engine: TransformersEngine) -> None:
     greedy = Sampling(temperature=0, max_new_tokens=122)
-    (result,) = engine.generate("policy", [Prompt("p", "12345")], 1, greedy, 0, never)
+    (result,) = generated(engine, "policy", [Prompt("p", "12345")], 1, greedy)
     assert result.completions[0].token_ids
 
 
@@ -251,17 +307,17 @@ def test_tokens_that_cannot_be_scored_are_named(
 
 def test_an_older_version_than_asked_for_does_not_answer(engine: TransformersEngine) -> None:
     with pytest.raises(EngineError, match="at version 3, older than min_policy_version 4") as caught:
-        engine.generate("policy", PROMPTS, 1, Sampling(), 4, never)
+        generated(engine, "policy", PROMPTS, 1, Sampling(), 4)
     assert caught.value.fault is EngineFault.FAILED_PRECONDITION
 
 
 def test_the_policy_not_used_for_longest_makes_room(model_dir: Path) -> None:
     engine = TransformersEngine(2, 8, "float32", "cpu")
     for name in ("a", "b"):
-        engine.update_weights(name, 1, str(model_dir), "")
-    engine.generate("a", PROMPTS, 1, Sampling(max_new_tokens=1), 0, never)
-    engine.update_weights("c", 1, str(model_dir), "")
-    assert engine.versions() == {"a": 1, "c": 1}
+        load(engine, name, 1, model_dir)
+    generated(engine, "a", PROMPTS, 1, Sampling(max_new_tokens=1))
+    load(engine, "c", 1, model_dir)
+    assert engine.versions == {"a": 1, "c": 1}
     with pytest.raises(EngineError, match="policy 'b' is not held; held: a, c") as caught:
         engine.logprobs("b", [TokenSequence((1,), (2,))], never)
     assert caught.value.fault is EngineFault.NOT_FOUND

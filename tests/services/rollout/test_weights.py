@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from services.rollout.engine import EngineError, EngineFault, TokenSequence
 from services.rollout.transformers_engine import TransformersEngine
+from tests.services.rollout.plain_engine import load
 from tests.services.rollout.tiny_model import load_plain, plain_logprobs, save_tiny_model, sha256_of
 
 SEQUENCE = TokenSequence((1, 5, 9, 20), (7, 8, 30, 2, 40, 12))
@@ -44,20 +45,20 @@ def rewrite(directory: Path, change: Callable[[dict[str, torch.Tensor]], None]) 
 def test_new_weights_go_into_the_same_module_and_are_exact(tmp_path: Path, tied: bool) -> None:
     engine = new_engine()
     directories = [save_tiny_model(tmp_path / str(seed), seed=seed, tied=tied) for seed in (1, 2, 3)]
-    engine.update_weights("policy", 1, str(directories[0]), sha256_of(directories[0]))
+    load(engine, "policy", 1, directories[0], sha256_of(directories[0]))
     module = model_of(engine)
     for version, directory in enumerate(directories[1:], start=2):
         before = served(engine)
-        engine.update_weights("policy", version, str(directory), sha256_of(directory))
+        load(engine, "policy", version, directory, sha256_of(directory))
         assert (served(engine) - before).abs().max() > 0.1
         torch.testing.assert_close(served(engine), expected(directory), atol=1e-5, rtol=0)
         assert model_of(engine) is module
-        assert engine.versions() == {"policy": version}
+        assert engine.versions == {"policy": version}
 
 
 def test_tied_weights_may_be_stored_under_either_name_or_both(tmp_path: Path) -> None:
     engine = new_engine()
-    engine.update_weights("policy", 1, str(save_tiny_model(tmp_path / "1", seed=1, tied=True)), "")
+    load(engine, "policy", 1, save_tiny_model(tmp_path / "1", seed=1, tied=True))
     module = model_of(engine)
 
     def as_head(tensors: dict[str, torch.Tensor]) -> None:
@@ -70,30 +71,30 @@ def test_tied_weights_may_be_stored_under_either_name_or_both(tmp_path: Path) ->
         directory = save_tiny_model(tmp_path / str(version), seed=version, tied=True)
         right = expected(directory)
         rewrite(directory, change)
-        engine.update_weights("policy", version, str(directory), "")
+        load(engine, "policy", version, directory)
         torch.testing.assert_close(served(engine), right, atol=1e-5, rtol=0)
         assert model_of(engine) is module
 
 
 def test_a_head_of_its_own_in_a_model_that_was_tied_is_not_lost(tmp_path: Path) -> None:
     engine = new_engine()
-    engine.update_weights("policy", 1, str(save_tiny_model(tmp_path / "1", seed=1, tied=True)), "")
+    load(engine, "policy", 1, save_tiny_model(tmp_path / "1", seed=1, tied=True))
     directory = save_tiny_model(tmp_path / "2", seed=2, tied=True)
     rewrite(directory, lambda tensors: tensors.update({"lm_head.weight": torch.randn(48, 32)}))
-    engine.update_weights("policy", 2, str(directory), "")
+    load(engine, "policy", 2, directory)
     torch.testing.assert_close(served(engine), expected(directory), atol=1e-5, rtol=0)
 
 
 def test_another_architecture_or_tokenizer_is_loaded_anew(tmp_path: Path, model_dir: Path) -> None:
     engine = new_engine()
-    engine.update_weights("policy", 1, str(model_dir), "")
+    load(engine, "policy", 1, model_dir)
     for version, kind in enumerate(({"layers": 3}, {"tied": True}, {"hidden": 16}), start=2):
         directory = save_tiny_model(tmp_path / str(version), seed=version, **kind)
-        engine.update_weights("policy", version, str(directory), "")
+        load(engine, "policy", version, directory)
         torch.testing.assert_close(served(engine), expected(directory), atol=1e-5, rtol=0)
     config = directory / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 0.5}))
-    engine.update_weights("policy", 9, str(directory), "")
+    load(engine, "policy", 9, directory)
     torch.testing.assert_close(served(engine), expected(directory), atol=1e-5, rtol=0)
 
 
@@ -105,10 +106,10 @@ def test_weights_in_shards_are_served(tmp_path: Path) -> None:
         load_plain(directory).save_pretrained(directory, max_shard_size="10KB")
         (directory / "model.safetensors").unlink(missing_ok=True)
         assert (directory / "model.safetensors.index.json").is_file()
-        engine.update_weights("policy", version, str(directory), "")
+        load(engine, "policy", version, directory)
         torch.testing.assert_close(served(engine), right, atol=1e-5, rtol=0)
     with pytest.raises(EngineError, match="has its weights in shards, but sha256 is that of"):
-        engine.update_weights("policy", 3, str(directory), "0" * 64)
+        load(engine, "policy", 3, directory, "0" * 64)
 
 
 def truncate(directory: Path) -> None:
@@ -152,8 +153,8 @@ BAD_DIRECTORIES = [
     (without("tokenizer*"), "has no tokenizer"),
     (broken("config.json"), "cannot be loaded: .*config"),
     (broken("tokenizer.json"), "cannot be loaded"),
-    (truncate, "has a model.safetensors that cannot be read"),
-    (garble, "has a model.safetensors that cannot be read"),
+    (truncate, "has a file model.safetensors that cannot be read"),
+    (garble, "has a file model.safetensors that cannot be read"),
     (not_finite, "has weights that are not finite: model.norm.weight"),
     (lacking, "lack 1 tensors of its config, model.layers.1.mlp.up_proj.weight first"),
     (other_shape, "cannot be loaded"),
@@ -166,28 +167,28 @@ def test_a_bad_directory_is_refused_and_the_old_weights_are_served(
 ) -> None:
     engine = new_engine()
     good = save_tiny_model(tmp_path / "1", seed=1)
-    engine.update_weights("policy", 1, str(good), "")
+    load(engine, "policy", 1, good)
     before = served(engine)
     directory = save_tiny_model(tmp_path / "2", seed=2)
     damage(directory)
     with pytest.raises(EngineError, match=message) as caught:
-        engine.update_weights("policy", 2, str(directory), "")
+        load(engine, "policy", 2, directory)
     assert caught.value.fault is EngineFault.FAILED_PRECONDITION
-    assert engine.versions() == {"policy": 1}
+    assert engine.versions == {"policy": 1}
     assert torch.equal(served(engine), before)
 
 
 def test_a_name_longer_than_a_file_can_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="is not a directory") as caught:
-        new_engine().update_weights("policy", 1, str(tmp_path / ("x" * 300)), "")
+        load(new_engine(), "policy", 1, tmp_path / ("x" * 300))
     assert caught.value.fault is EngineFault.FAILED_PRECONDITION
 
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path, model_dir: Path, other_dir: Path) -> None:
     engine = new_engine()
     with pytest.raises(EngineError, match=f"SHA-256 {sha256_of(model_dir)}, not {sha256_of(other_dir)}"):
-        engine.update_weights("policy", 1, str(model_dir), sha256_of(other_dir))
-    assert engine.versions() == {}
+        load(engine, "policy", 1, model_dir, sha256_of(other_dir))
+    assert engine.versions == {}
 
 
 def test_versions_grow_and_an_update_sent_twice_changes_nothing(
@@ -196,13 +197,13 @@ def test_versions_grow_and_an_update_sent_twice_changes_nothing(
     engine = new_engine()
     copy = tmp_path / "published"
     shutil.copytree(model_dir, copy)
-    engine.update_weights("policy", 5, str(copy), sha256_of(model_dir))
+    load(engine, "policy", 5, copy, sha256_of(model_dir))
     shutil.rmtree(copy)
-    engine.update_weights("policy", 5, str(copy), sha256_of(model_dir))  # the weights are not read again
+    load(engine, "policy", 5, copy, sha256_of(model_dir))  # the weights are not read again
     for version, directory, sha256 in ((4, model_dir, ""), (5, other_dir, ""), (5, copy, sha256_of(other_dir))):
         with pytest.raises(
             EngineError, match=f"version {version} of policy 'policy' .* cannot replace version 5"
         ) as caught:
-            engine.update_weights("policy", version, str(directory), sha256)
+            load(engine, "policy", version, directory, sha256)
         assert caught.value.fault is EngineFault.FAILED_PRECONDITION
-    assert engine.versions() == {"policy": 5}
+    assert engine.versions == {"policy": 5}

@@ -128,6 +128,19 @@ class Machine:
         time.sleep(seconds)
         return seconds
 
+    def count(self, order):
+        """Yields 0, 1, ...; goes on after `order["stop"]` once the file is there, or does what the order says instead."""
+        for number in range(order["to"]):
+            if number == order["stop"]:
+                if order.get("die"):
+                    os._exit(3)
+                if order.get("raise"):
+                    raise ValueError(SECRET)
+                while not Path(order["file"]).exists():
+                    time.sleep(0.01)
+            yield number
+        return "counted"
+
     def spawn_and_sleep(self, file):
         return Puppet().obey(type("Order", (), {"response": f"pid {file}"}), 1)
 

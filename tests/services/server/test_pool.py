@@ -232,6 +232,40 @@ def test_a_start_that_fails_leaves_no_complaint_of_asyncio():
     assert complaints == []
 
 
+def test_what_a_method_yields_arrives_while_it_goes_on(tmp_path):
+    async def scene():
+        async with machines() as pool:
+            file, parts = tmp_path / "go", []
+            order = {"to": 5, "stop": 3, "file": str(file)}
+            call = asyncio.create_task(pool.call("count", order, 30, on_part=parts.append))
+            await until(lambda: parts == [0, 1, 2])
+            assert not call.done()
+            file.touch()
+            assert await call == "counted"
+            assert parts == [0, 1, 2, 3, 4]
+            assert await pool.call("count", order, 30) == "counted"  # nobody asked for the parts
+
+    asyncio.run(scene())
+
+
+def test_a_method_that_yields_fails_as_others_do(tmp_path):
+    async def scene():
+        async with machines() as pool:
+            parts = []
+            with pytest.raises(CallFailedError) as caught:
+                await pool.call("count", {"to": 5, "stop": 2, "raise": True}, 30, on_part=parts.append)
+            assert caught.value.type_name == "ValueError"
+            with pytest.raises(WorkerDiedError):
+                await pool.call("count", {"to": 5, "stop": 1, "die": True}, 30, on_part=parts.append)
+            assert parts == [0, 1, 0]
+            with pytest.raises(CallTimeoutError):
+                await pool.call("count", {"to": 5, "stop": 1, "file": str(tmp_path / "no")}, 0.3, on_part=parts.append)
+            assert parts == [0, 1, 0, 0]
+            assert await pool.call("greet", "you", 5) == "hello you"
+
+    asyncio.run(scene())
+
+
 def test_a_module_that_misses_another_is_told_apart(tmp_path, monkeypatch):
     (tmp_path / "needy.py").write_text("import no_such_library\n")
     monkeypatch.setenv("PYTHONPATH", path_with(tmp_path))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data import read_prompts
+from trainer.prompt_source import read_prompts
 
 ROOT = Path(__file__).parents[3]
 GOOD = {

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Experience(_message.Message):
-    __slots__ = ("key", "groups", "calls", "generate_seconds", "score_seconds", "error")
+    __slots__ = ("key", "group", "calls", "generate_seconds", "score_seconds", "error")
     class CallsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -17,18 +17,24 @@ class Experience(_message.Message):
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     KEY_FIELD_NUMBER: _ClassVar[int]
-    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     GENERATE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SCORE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     key: str
-    groups: _containers.RepeatedCompositeFieldContainer[ScoredGroup]
+    group: ScoredGroup
     calls: _containers.ScalarMap[str, int]
     generate_seconds: float
     score_seconds: float
     error: str
-    def __init__(self, key: _Optional[str] = ..., groups: _Optional[_Iterable[_Union[ScoredGroup, _Mapping]]] = ..., calls: _Optional[_Mapping[str, int]] = ..., generate_seconds: _Optional[float] = ..., score_seconds: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., group: _Optional[_Union[ScoredGroup, _Mapping]] = ..., calls: _Optional[_Mapping[str, int]] = ..., generate_seconds: _Optional[float] = ..., score_seconds: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
+
+class Groups(_message.Message):
+    __slots__ = ("groups",)
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[ScoredGroup]
+    def __init__(self, groups: _Optional[_Iterable[_Union[ScoredGroup, _Mapping]]] = ...) -> None: ...
 
 class ScoredGroup(_message.Message):
     __slots__ = ("prompt_id", "domain", "prompt_token_ids", "completions")
@@ -43,7 +49,7 @@ class ScoredGroup(_message.Message):
     def __init__(self, prompt_id: _Optional[str] = ..., domain: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., completions: _Optional[_Iterable[_Union[ScoredCompletion, _Mapping]]] = ...) -> None: ...
 
 class ScoredCompletion(_message.Message):
-    __slots__ = ("completion", "components", "missing", "ref_logprobs", "labels")
+    __slots__ = ("completion", "components", "missing", "ref_logprobs", "labels", "teacher_logprobs")
     class ComponentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -70,9 +76,11 @@ class ScoredCompletion(_message.Message):
     MISSING_FIELD_NUMBER: _ClassVar[int]
     REF_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    TEACHER_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     completion: _rollout_pb2.Completion
     components: _containers.ScalarMap[str, float]
     missing: _containers.ScalarMap[str, str]
     ref_logprobs: _containers.RepeatedScalarFieldContainer[float]
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, completion: _Optional[_Union[_rollout_pb2.Completion, _Mapping]] = ..., components: _Optional[_Mapping[str, float]] = ..., missing: _Optional[_Mapping[str, str]] = ..., ref_logprobs: _Optional[_Iterable[float]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    teacher_logprobs: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, completion: _Optional[_Union[_rollout_pb2.Completion, _Mapping]] = ..., components: _Optional[_Mapping[str, float]] = ..., missing: _Optional[_Mapping[str, str]] = ..., ref_logprobs: _Optional[_Iterable[float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., teacher_logprobs: _Optional[_Iterable[float]] = ...) -> None: ...

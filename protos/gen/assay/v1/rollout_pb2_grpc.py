@@ -39,6 +39,11 @@ class RolloutStub:
                 request_serializer=assay_dot_v1_dot_rollout__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_rollout__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.GenerateStream = channel.unary_stream(
+                '/assay.v1.Rollout/GenerateStream',
+                request_serializer=assay_dot_v1_dot_rollout__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_rollout__pb2.FinishedCompletion.FromString,
+                _registered_method=True)
         self.UpdateWeights = channel.unary_unary(
                 '/assay.v1.Rollout/UpdateWeights',
                 request_serializer=assay_dot_v1_dot_rollout__pb2.UpdateWeightsRequest.SerializeToString,
@@ -48,6 +53,11 @@ class RolloutStub:
                 '/assay.v1.Rollout/Logprobs',
                 request_serializer=assay_dot_v1_dot_rollout__pb2.LogprobsRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_rollout__pb2.LogprobsResponse.FromString,
+                _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/assay.v1.Rollout/Describe',
+                request_serializer=assay_dot_v1_dot_rollout__pb2.DescribeRolloutRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_rollout__pb2.DescribeRolloutResponse.FromString,
                 _registered_method=True)
 
 
@@ -61,8 +71,16 @@ class RolloutServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GenerateStream(self, request, context):
+        """The same, each completion as soon as it is finished.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateWeights(self, request, context):
-        """Loads weights for a policy; the first load of a name creates it. Returns once requests are served by them.
+        """Loads weights for a policy; the first load of a name creates it. Returns once requests are served by them, and the
+        canary, where there is one, has shown that they are the ones the trainer has; DATA_LOSS where it shows otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +88,13 @@ class RolloutServicer:
 
     def Logprobs(self, request, context):
         """Log-probabilities of given tokens under a policy (reference or teacher).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Describe(self, request, context):
+        """What samples, and the policies that are held.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,6 +108,11 @@ def add_RolloutServicer_to_server(servicer, server):
                     request_deserializer=assay_dot_v1_dot_rollout__pb2.GenerateRequest.FromString,
                     response_serializer=assay_dot_v1_dot_rollout__pb2.GenerateResponse.SerializeToString,
             ),
+            'GenerateStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateStream,
+                    request_deserializer=assay_dot_v1_dot_rollout__pb2.GenerateRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_rollout__pb2.FinishedCompletion.SerializeToString,
+            ),
             'UpdateWeights': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateWeights,
                     request_deserializer=assay_dot_v1_dot_rollout__pb2.UpdateWeightsRequest.FromString,
@@ -92,6 +122,11 @@ def add_RolloutServicer_to_server(servicer, server):
                     servicer.Logprobs,
                     request_deserializer=assay_dot_v1_dot_rollout__pb2.LogprobsRequest.FromString,
                     response_serializer=assay_dot_v1_dot_rollout__pb2.LogprobsResponse.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=assay_dot_v1_dot_rollout__pb2.DescribeRolloutRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_rollout__pb2.DescribeRolloutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -121,6 +156,33 @@ class Rollout:
             '/assay.v1.Rollout/Generate',
             assay_dot_v1_dot_rollout__pb2.GenerateRequest.SerializeToString,
             assay_dot_v1_dot_rollout__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/assay.v1.Rollout/GenerateStream',
+            assay_dot_v1_dot_rollout__pb2.GenerateRequest.SerializeToString,
+            assay_dot_v1_dot_rollout__pb2.FinishedCompletion.FromString,
             options,
             channel_credentials,
             insecure,
@@ -175,6 +237,33 @@ class Rollout:
             '/assay.v1.Rollout/Logprobs',
             assay_dot_v1_dot_rollout__pb2.LogprobsRequest.SerializeToString,
             assay_dot_v1_dot_rollout__pb2.LogprobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Rollout/Describe',
+            assay_dot_v1_dot_rollout__pb2.DescribeRolloutRequest.SerializeToString,
+            assay_dot_v1_dot_rollout__pb2.DescribeRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,48 @@
+"""What this project adds to vLLM's worker, the process that holds the weights; called by `collective_rpc`."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from typing import Any
+
+
+class WorkerExtension:
+    """Mixed into vLLM's worker class (`worker_extension_cls`)."""
+
+    model_runner: Any
+    vllm_config: Any
+
+    def assay_reload(self, path: str) -> None:
+        """Loads the weights of a directory in place; right for tied embeddings too.
+
+        vLLM's `reload_weights` processes each layer that the file names. With tied embeddings the file does not name the
+        output layer. Its tensor is the embedding's and gets the new numbers, but on a CPU the layer computes with a copy
+        that was packed for oneDNN when it was made: without this it would go on with the old numbers, and say nothing.
+        """
+        from vllm.config import set_current_vllm_config
+        from vllm.model_executor.layers.vocab_parallel_embedding import (
+            UnquantizedEmbeddingMethod,
+            VocabParallelEmbedding,
+        )
+
+        with set_current_vllm_config(self.vllm_config):
+            self.model_runner.reload_weights(weights_path=path)
+            for layer in self.model_runner.get_model().modules():
+                method: Any = getattr(layer, "quant_method", None)
+                if isinstance(layer, VocabParallelEmbedding) and isinstance(method, UnquantizedEmbeddingMethod):
+                    method.process_weights_after_loading(layer)
+
+    def assay_end_with(self, service: int) -> None:
+        """Ends this process when the service's process (its id) has ended, however it ended; vLLM's would stay."""
+        handle = os.pidfd_open(service)
+        threading.Thread(target=_end_with, args=(handle,), name="end-with-service", daemon=True).start()
+
+
+def _end_with(handle: int) -> None:
+    select.select([handle], [], [])
+    os.kill(os.getpid(), signal.SIGKILL)
