@@ -52,6 +52,8 @@ class Experience:
     score_seconds: float = 0.0
     """From there to its last score, likewise."""
     error: str = ""
+    may_pass: bool = False
+    """Whether the error may pass: a service was away, or had forgotten the policy."""
 
 
 def experience_to_bytes(experience: Experience) -> bytes:
@@ -62,6 +64,7 @@ def experience_to_bytes(experience: Experience) -> bytes:
         generate_seconds=experience.generate_seconds,
         score_seconds=experience.score_seconds,
         error=experience.error,
+        may_pass=experience.may_pass,
     )
     if experience.group is not None:
         message.group.CopyFrom(_group_to_wire(experience.group))
@@ -82,6 +85,7 @@ def experience_from_bytes(data: bytes) -> Experience:
         generate_seconds=message.generate_seconds,
         score_seconds=message.score_seconds,
         error=message.error,
+        may_pass=message.may_pass,
     )
 
 

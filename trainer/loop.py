@@ -36,6 +36,7 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
         for step in range(first, total):
             if run.stop_requested():
                 saves.save(step)
+                sampler.withdraw()
                 raise Interrupted
             groups = sampler.collect(step, learner.max_difficulty(step))
             record.write(step, groups)

@@ -17,9 +17,10 @@ from trainer.data import Prompt
 from trainer.rollouts import RolloutError, Rollouts
 
 ATTEMPTS = 3
-"""How often a group whose collection fails is asked for."""
+"""How often a group is asked for whose collection fails, where the failure is none that passes."""
 LOST_AFTER = 2.0
-"""A group that has not come after this many times the time-out of its task got lost on the way."""
+"""A group that has not come after this many times the time-out of its task got lost on the way. One whose failures would pass
+and do not is given up after as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Order:
 
     prompt: CollectionPrompt
     asked_at: float
-    """`time.monotonic()`"""
+    """`time.monotonic()`, the last time."""
+    first_asked_at: float
     failures: int = 0
     lost: bool = False
     """Whether it was asked for again because nothing came."""
@@ -60,7 +62,12 @@ class Orders:
     def place(self, prompts: Sequence[CollectionPrompt]) -> None:
         """Asks for the groups of these prompts, whose keys `key` made."""
         now = time.monotonic()
-        self._send({prompt.key: Order(prompt, now) for prompt in prompts})
+        self._send({prompt.key: Order(prompt, now, now) for prompt in prompts})
+
+    def withdraw(self) -> None:
+        """Tells the collectors that nobody waits for what is under way."""
+        self._rollouts.withdraw(list(self._open))
+        self._open.clear()
 
     def take(self, wait_seconds: float) -> list[tuple[str, ScoredGroup]]:
         """Keys and groups of what has come, in the order in which it came; waits for the first, but not for ever.
@@ -74,7 +81,7 @@ class Orders:
             if order is None:
                 continue
             if experience.group is None:
-                failed[experience.key] = _failed(order, experience)
+                failed[experience.key] = self._failed(order, experience)
             else:
                 groups.append((experience.key, experience.group))
         if failed:
@@ -83,6 +90,14 @@ class Orders:
             self._send_again(failed)
         self._send_again(self._lost())
         return groups
+
+    def _failed(self, order: Order, experience: Experience) -> Order:
+        if experience.may_pass and time.monotonic() - order.first_asked_at <= self._patience:
+            return order
+        if order.failures + 1 >= ATTEMPTS or experience.may_pass:
+            times = "for too long" if experience.may_pass else f"{ATTEMPTS} times"
+            raise RolloutError(f"group {experience.key!r} failed {times}: {experience.error}")
+        return replace(order, failures=order.failures + 1)
 
     def _lost(self) -> dict[str, Order]:
         now = time.monotonic()
@@ -117,12 +132,6 @@ def gather(orders: Orders, prompts: Sequence[CollectionPrompt]) -> list[ScoredGr
     while len(orders):
         groups |= orders.take(wait_seconds=1.0)
     return [groups[prompt.key] for prompt in prompts]
-
-
-def _failed(order: Order, experience: Experience) -> Order:
-    if order.failures + 1 >= ATTEMPTS:
-        raise RolloutError(f"group {experience.key!r} failed {ATTEMPTS} times: {experience.error}")
-    return replace(order, failures=order.failures + 1)
 
 
 def _parts(prompts: Sequence[CollectionPrompt], size: int) -> Iterable[Sequence[CollectionPrompt]]:

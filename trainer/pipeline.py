@@ -108,6 +108,10 @@ class Pipeline:
         }
         return taken
 
+    def withdraw(self) -> None:
+        """For a run that ends here; the state is that from before."""
+        self._orders.withdraw()
+
     def state_dict(self) -> dict[str, Any]:
         """The prompts that are drawn and not trained on, and the state of the stream, as JSON."""
         asked = [each.drawn for each in self._under_way.values()]

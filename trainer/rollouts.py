@@ -138,6 +138,11 @@ class Rollouts:
             self.seconds["score"] += experience.score_seconds
         return came
 
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Spares collectors the groups that nobody will receive."""
+        if keys:
+            self._collections.withdraw(keys)
+
     def describe_scorers(self) -> dict[str, tuple[dict[str, Component], frozenset[str]]]:
         """Components by name and the keys of its checks, for each scorer of the job. Raises ServiceError."""
         described = {}

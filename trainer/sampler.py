@@ -119,6 +119,11 @@ class Sampler:
         self.seconds["rollouts"] += time.monotonic() - began
         return groups
 
+    def withdraw(self) -> None:
+        """Nobody waits any more for the groups that are under way. Save first: they are in the state."""
+        if self._pipeline:
+            self._pipeline.withdraw()
+
     def evaluate(self, when: str) -> Accuracy | None:
         """Held-out accuracy of the published weights; on rank 0, None elsewhere and where there is no held-out set."""
         began = time.monotonic()

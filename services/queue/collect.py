@@ -13,16 +13,17 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+import grpc
 import structlog
 
 from services.addresses import UnknownAddressError
-from services.client.channel import ServiceError
+from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.rollout import RolloutClient
 from services.experience import Experience
 from services.queue.collection import CollectionPrompt, CollectionRequest, Collections
 from services.queue.conversation import Conversations
 from services.queue.environment import EnvironmentPathError, environment_class
-from services.queue.group import score_group
+from services.queue.group import Shared, score_group
 from services.queue.lease import Leases
 from services.queue.loop_thread import LoopThread
 from services.queue.raised import raised_at
@@ -44,6 +45,7 @@ class Collector:
     leases: Leases
     rollout: RolloutClient
     loop: LoopThread
+    shared: Shared
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(GROUPS_AT_ONCE))
 
 
@@ -140,7 +142,7 @@ class _Task:
     async def _finish(self, prompt: CollectionPrompt, sampled: PromptCompletions | Exception) -> None:
         """Goes on with a group until it is scored, and delivers it."""
         if isinstance(sampled, Exception):
-            await self._deliver(Experience(prompt.key, error=self._reason(prompt, sampled)))
+            await self._deliver(self._failed(prompt, sampled))
             return
         async with self._collector.slots:
             if not await asyncio.to_thread(self._collector.collections.open, [prompt.key]):
@@ -148,7 +150,7 @@ class _Task:
             try:
                 experience = await self._scored(prompt, sampled)
             except Exception as error:
-                experience = Experience(prompt.key, error=self._reason(prompt, error))
+                experience = self._failed(prompt, error)
         await self._deliver(experience)
 
     async def _scored(self, prompt: CollectionPrompt, sampled: PromptCompletions) -> Experience:
@@ -159,7 +161,7 @@ class _Task:
             conversations = Conversations(rollout, request, request.environment, make, self._deadline, self._calls)
             sampled, failed = await conversations.hold(prompt, sampled)
         generated = time.monotonic()
-        group = await score_group(rollout, request, prompt, sampled, failed, self._deadline, self._calls)
+        group = await score_group(self._collector.shared, request, prompt, sampled, failed, self._deadline, self._calls)
         scored = time.monotonic()
         experience = Experience(
             key=prompt.key,
@@ -177,9 +179,16 @@ class _Task:
             self._errors.append(experience.error)
         await asyncio.to_thread(self._collector.collections.deliver, self._request.reply_to, experience)
 
-    def _reason(self, prompt: CollectionPrompt, error: Exception) -> str:
-        if isinstance(error, (ServiceError, UnknownAddressError, EnvironmentPathError)):
-            return str(error)
+    def _failed(self, prompt: CollectionPrompt, error: Exception) -> Experience:
+        if isinstance(error, ServiceError):
+            return Experience(prompt.key, error=str(error), may_pass=_may_pass(error))
+        if isinstance(error, (UnknownAddressError, EnvironmentPathError)):
+            return Experience(prompt.key, error=str(error))
         frame = raised_at(error)
         log.error("group failed", key=prompt.key, exception=type(error).__name__, at=frame)
-        return f"the collector failed with {type(error).__name__} at {frame}"
+        return Experience(prompt.key, error=f"the collector failed with {type(error).__name__} at {frame}")
+
+
+def _may_pass(error: ServiceError) -> bool:
+    """A service that is away, or one that was started anew and has not been given the policy again."""
+    return isinstance(error, ServiceUnavailableError) or error.code is grpc.StatusCode.NOT_FOUND

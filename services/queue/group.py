@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from services.addresses import address_of
-from services.async_scoring import AsyncScoring
-from services.client.rollout import RolloutClient
 from services.experience import ScoredCompletion, ScoredGroup
 from services.queue.collection import CollectionPrompt, CollectionRequest
+from services.queue.shared_calls import Logprobs, Scorers
 from services.rollout.engine import PromptCompletions, TokenSequence
 from services.scored import Scored
 from services.verdicts import Item
@@ -19,8 +19,16 @@ from services.verdicts import Item
 ENVIRONMENT = "environment"
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all groups of a worker share."""
+
+    scorers: Scorers
+    logprobs: Logprobs
+
+
 async def score_group(
-    rollout: RolloutClient,
+    shared: Shared,
     request: CollectionRequest,
     prompt: CollectionPrompt,
     sampled: PromptCompletions,
@@ -39,9 +47,9 @@ async def score_group(
     policies = (request.reference_policy, request.teacher_policy)
     try:
         async with asyncio.TaskGroup() as group:
-            scored = group.create_task(_score(request, prompt, sampled, failed, deadline, calls))
+            scored = group.create_task(_score(shared.scorers, request, prompt, sampled, failed, deadline, calls))
             reference, teacher = (
-                group.create_task(_logprobs(rollout, policy, sampled, deadline, calls)) for policy in policies
+                group.create_task(_logprobs(shared.logprobs, policy, sampled, deadline, calls)) for policy in policies
             )
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
@@ -55,6 +63,7 @@ async def score_group(
 
 
 async def _score(
+    scorers_of: Scorers,
     request: CollectionRequest,
     prompt: CollectionPrompt,
     sampled: PromptCompletions,
@@ -71,25 +80,25 @@ async def _score(
         if sample not in failed
     ]
     addresses = {scorer: address_of(scorer) for scorer in scorers} if items else {}
-    async with AsyncScoring(addresses, retries=request.scoring_attempts - 1) as scoring:
-        try:
-            scored = await scoring.score(dict.fromkeys(addresses, items), deadline - time.monotonic())
-        finally:
-            calls.update(scoring.calls)
+    scoring = await scorers_of.of(request.reply_to, addresses, request.scoring_attempts - 1)
+    try:
+        scored = await scoring.score(dict.fromkeys(addresses, items), deadline - time.monotonic())
+    finally:
+        calls.update(scorers_of.new_calls(scoring))
     # a completion that is not whole is missing also where nobody was to score it
     missing = {names[sample]: dict.fromkeys(scorers or (ENVIRONMENT,), reason) for sample, reason in failed.items()}
     return [scored.get(name, Scored({}, missing.get(name, {}), {})) for name in names]
 
 
 async def _logprobs(
-    rollout: RolloutClient, policy: str, sampled: PromptCompletions, deadline: float, calls: Counter[str]
+    logprobs: Logprobs, policy: str, sampled: PromptCompletions, deadline: float, calls: Counter[str]
 ) -> Sequence[tuple[float, ...]]:
     """Log-probabilities of each completion's tokens under another policy, given ones too; empty without a policy."""
     if not policy:
         return [() for _ in sampled.completions]
     sequences = [TokenSequence(sampled.prompt_token_ids, completion.token_ids) for completion in sampled.completions]
-    calls["rollout"] += 1
-    answer = await asyncio.to_thread(
-        rollout.logprobs, policy, sequences, timeout_seconds=max(0.0, deadline - time.monotonic())
-    )
-    return answer.sequences
+    try:
+        return await logprobs.ask(policy, sequences, deadline)
+    finally:
+        calls["rollout"] += logprobs.calls
+        logprobs.calls = 0

@@ -28,11 +28,13 @@ from services.queue.app import make_app
 from services.queue.collect import Collector, collect
 from services.queue.collection import CollectionRequest, Collections
 from services.queue.connection import UNREACHABLE, RedisAddressError, connect, redis_url
+from services.queue.group import Shared
 from services.queue.lease import Leases
 from services.queue.loop_thread import LoopThread
 from services.queue.outbox import publish_job, publish_outbox
 from services.queue.queues import COLLECT_TASK, ROLLOUTS, TRAIN_TASK, TRAINING, lease_seconds
 from services.queue.ready_file import write_ready_file
+from services.queue.shared_calls import Logprobs, Scorers
 from services.queue.train import TrainingWorker, train
 from services.server.logs import LEVELS, configure_logs
 from services.server.parent import watch_parent
@@ -107,7 +109,9 @@ def register_rollouts(app: Celery, url: str) -> None:
     """Adds the collection task to a worker's application."""
     redis = connect(url, _PATIENCE_SECONDS)
     collections = Collections(redis, app)
-    collector = Collector(collections, Leases(redis, lease_seconds()), RolloutClient(), LoopThread(_BLOCKING_CALLS))
+    rollout = RolloutClient()
+    shared = Shared(Scorers(), Logprobs(rollout))
+    collector = Collector(collections, Leases(redis, lease_seconds()), rollout, LoopThread(_BLOCKING_CALLS), shared)
 
     @app.task(name=COLLECT_TASK)
     def collect_task(request: dict[str, Any], ticket: str) -> None:

@@ -36,6 +36,7 @@ class World:
     due: list = field(default_factory=list)
     asked: Counter = field(default_factory=Counter)
     published: int = 0
+    passing: bool = False
 
     def clock(self):
         return self.now
@@ -68,7 +69,7 @@ class World:
 
     def _experience(self, _sampled, _arrived, prompt, fails, version):
         if fails:
-            return Experience(prompt.key, error="the scorer fell over")
+            return Experience(prompt.key, error="the scorer fell over", may_pass=self.passing)
         completion = Completion((5, 6), (-1.0, -1.0), "", FinishReason.STOP, version, (version, version))
         return Experience(prompt.key, ScoredGroup(prompt.id, "math", (1,), (ScoredCompletion(completion),)))
 
@@ -240,6 +241,21 @@ def test_a_group_that_always_fails_ends_the_run_with_what_its_collector_said():
     with pytest.raises(RolloutError, match=r"failed 3 times: the scorer fell over"):
         make(world, 2).collect(0)
     assert world.published == ATTEMPTS - 1
+
+
+def test_a_service_that_is_away_for_a_while_ends_nothing():
+    world = World([(0, 1, 20, False)], passing=True)
+    run_in(world)
+    assert [serial for serial, _ in train(world, make(world, 2, timeout_seconds=15.0), 0, 1)[0]] == [0, 1, 2, 3]
+    assert world.published == 20
+
+
+def test_a_service_that_stays_away_ends_the_run():
+    world = World([(0, 1, 10**6, False)], passing=True)
+    run_in(world)
+    with pytest.raises(RolloutError, match="failed for too long: the scorer fell over"):
+        make(world, 2, timeout_seconds=15.0).collect(0)
+    assert 30 < world.now <= 32
 
 
 def test_a_group_that_gets_lost_twice_ends_the_run():

@@ -23,7 +23,8 @@ from services.client.rollout import RolloutClient
 from services.queue.collection import CollectionEnvironment, CollectionRequest
 from services.queue.conversation import Conversations
 from services.queue.environment import EnvironmentPathError, Turn, environment_class
-from services.queue.group import score_group
+from services.queue.group import Shared, score_group
+from services.queue.shared_calls import Logprobs, Scorers
 from services.rollout.engine import FinishReason, Prompt, PromptCompletions, Sampling
 
 LONGEST = 400
@@ -316,8 +317,9 @@ def test_a_completion_that_is_not_whole_is_no_zero(table: Table) -> None:
         missing = missing or dict.fromkeys(scorers, "environment: X")
         request = self_scored(table.request, scorers)
         failed = {0: "environment: X", 1: "environment: X"}
+        shared = Shared(Scorers(), Logprobs(table.client))
         group = asyncio.run(
-            score_group(table.client, request, request.prompts[0], results, failed, time.monotonic() + 1, Counter())
+            score_group(shared, request, request.prompts[0], results, failed, time.monotonic() + 1, Counter())
         )
         assert [(scored.components, scored.missing) for scored in group.completions] == [({}, missing)] * 2
 
