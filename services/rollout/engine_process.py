@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from services.rollout.engine_messages import (
     Limits,
     ServedSource,
 )
+from services.rollout.turns import Turns
 from services.server.errors import CallFailedError, CallTimeoutError, PoolDownError, WorkerDiedError
 from services.server.options import ServiceParser, positive
 from services.server.pool import WorkerPool
@@ -103,7 +104,7 @@ class EngineProcess:
         self._is_closed = False
         self._cancel_files = tempfile.TemporaryDirectory(prefix="assay-rollout-")
         self._served: dict[str, ServedSource] = {}
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -157,7 +158,7 @@ class EngineProcess:
         return Limits(time.time() + seconds, str(Path(self._cancel_files.name) / uuid4().hex))
 
     async def _update(self, source: WeightSource) -> float:
-        async with self._turn:
+        async with self._turns.take(urgent=True):
             base = self._served.get(source.base)
             served = ServedSource(source, base.source.version if base is not None else None)
             before = self._served.get(source.policy)
@@ -171,20 +172,18 @@ class EngineProcess:
         return difference
 
     async def _generate(self, request: Generation, limits: Limits, deliver: Callable[[Finished], None]) -> None:
-        try:
-            async with asyncio.timeout(limits.seconds_left):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise EngineError(EngineFault.DEADLINE_EXCEEDED, "the deadline passed before the request's turn") from None
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._turns.take(limits.seconds_left))
+            except TimeoutError:
+                message = "the deadline passed before the request's turn"
+                raise EngineError(EngineFault.DEADLINE_EXCEEDED, message) from None
             payload = {"request": GENERATION.dump_python(request, mode="json")}
             batches: int = await self._compute("begin", payload, limits)
             for batch in range(batches):
                 await self._compute(
                     "sample", {"batch": batch}, limits, lambda part: deliver(FINISHED.validate_python(part))
                 )
-        finally:
-            self._turn.release()
 
     async def _compute(
         self, method: str, payload: Mapping[str, Any], limits: Limits, on_part: Callable[[Any], None] | None = None

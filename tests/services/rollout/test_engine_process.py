@@ -101,7 +101,7 @@ def test_a_caller_that_leaves_before_its_turn_costs_nothing(tmp_path: Path) -> N
     run(scenario)
 
 
-def test_log_probs_wait_for_a_batch_and_not_for_the_requests_in_the_queue(tmp_path: Path) -> None:
+def test_log_probs_and_updates_wait_for_no_requests_in_the_queue(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with waiting_engine(tmp_path) as (_, engine):
             generating = [asyncio.create_task(everything(engine, request("gate", ""))) for _ in range(3)]
@@ -113,7 +113,7 @@ def test_log_probs_wait_for_a_batch_and_not_for_the_requests_in_the_queue(tmp_pa
             await asyncio.gather(*generating, update, *scoring)
             calls = (tmp_path / "calls").read_text().split()
             one_request = ["begin", "sample", "sample"]
-            assert calls == [*one_request[:2], "logprobs", "logprobs", "sample", *one_request * 2, "update_weights"]
+            assert calls == [*one_request[:2], "logprobs", "logprobs", "sample", "update_weights", *one_request * 2]
 
     run(scenario)
 
