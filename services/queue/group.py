@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ async def score_group(
 
 
 async def _score(
-    scorers_of: Scorers,
+    shared: Scorers,
     request: CollectionRequest,
     prompt: CollectionPrompt,
     sampled: PromptCompletions,
@@ -80,11 +79,11 @@ async def _score(
         if sample not in failed
     ]
     addresses = {scorer: address_of(scorer) for scorer in scorers} if items else {}
-    scoring = await scorers_of.of(request.reply_to, addresses, request.scoring_attempts - 1)
-    try:
-        scored = await scoring.score(dict.fromkeys(addresses, items), deadline - time.monotonic())
-    finally:
-        calls.update(scorers_of.new_calls(scoring))
+    scored: dict[str, Scored] = {}
+    if addresses:
+        retries = request.scoring_attempts - 1
+        scored, made = await shared.score(request.reply_to, addresses, retries, items, deadline)
+        calls.update(made)
     # a completion that is not whole is missing also where nobody was to score it
     missing = {names[sample]: dict.fromkeys(scorers or (ENVIRONMENT,), reason) for sample, reason in failed.items()}
     return [scored.get(name, Scored({}, missing.get(name, {}), {})) for name in names]

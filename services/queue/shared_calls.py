@@ -6,8 +6,9 @@ All of it lives in the worker's one loop, so nothing here is locked.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,36 +16,104 @@ from services.async_scoring import AsyncScoring
 from services.client.channel import ServiceError
 from services.client.rollout import RolloutClient
 from services.rollout.engine import TokenSequence
+from services.scored import Scored
+from services.verdicts import Item
 
 RUNS = 8
 """Runs whose connections stay open; the one that was not used for longest goes first."""
 GATHER_SECONDS = 0.01
-"""How long a group's tokens wait for those of others, which finish at about the same time."""
+"""How long what a group asks waits for what others ask, which finish at about the same time."""
+QUICK_SECONDS = 1.0
+REMEMBERED = 256
+"""Answers of a scorer that are looked at to tell whether it is quick."""
 
 
 class Scorers:
-    """Clients of scorers by run, and the calls that were made by them and not told yet."""
+    """Clients of scorers by run. What groups ask of a quick scorer at about the same time is one call.
+
+    A scorer is quick as long as none of its last answers took long: where one may, a group waits for its own alone.
+    """
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], AsyncScoring] = OrderedDict()
-        self._told: dict[int, dict[str, int]] = {}
+        self._runs: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], _RunScorers] = OrderedDict()
 
-    async def of(self, run: str, addresses: Mapping[str, str], retries: int) -> AsyncScoring:
-        """The clients of a run for these scorers. They stay open; do not close them."""
+    async def score(
+        self, run: str, addresses: Mapping[str, str], retries: int, items: Sequence[Item], deadline: float
+    ) -> tuple[dict[str, Scored], dict[str, int]]:
+        """What all these scorers say of each item, by its id, which is unique within the run; and the calls that were made
+        for the run since they were told last, by service.
+
+        deadline: of `time.monotonic`. Raises ServiceError where an address serves no scorer.
+        """
         key = (run, retries, tuple(sorted(addresses.items())))
-        found = self._open.pop(key, None) or AsyncScoring(addresses, retries=retries)
-        self._open[key] = found
-        if len(self._open) > RUNS:
-            _, oldest = self._open.popitem(last=False)
-            self._told.pop(id(oldest), None)
-            await oldest.close()
-        return found
+        scorers = self._runs.pop(key, None) or _RunScorers(AsyncScoring(addresses, retries=retries))
+        self._runs[key] = scorers
+        if len(self._runs) > RUNS:
+            _, oldest = self._runs.popitem(last=False)
+            await oldest.scoring.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(scorers.ask(name, items, deadline)) for name in addresses]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        said = [task.result() for task in asked]
+        return {item.id: _joined([each[item.id] for each in said]) for item in items}, scorers.new_calls()
 
-    def new_calls(self, scoring: AsyncScoring) -> dict[str, int]:
+
+class _RunScorers:
+    """The scorers of one run."""
+
+    def __init__(self, scoring: AsyncScoring) -> None:
+        self.scoring = scoring
+        self._told: dict[str, int] = {}
+        self._seconds: dict[str, deque[float]] = {}
+        self._together: dict[str, tuple[list[Item], list[float], asyncio.Task[dict[str, Scored]]]] = {}
+
+    async def ask(self, scorer: str, items: Sequence[Item], deadline: float) -> dict[str, Scored]:
+        """What one scorer says, of these items and perhaps of others."""
+        if max(self._seconds.get(scorer, (math.inf,))) > QUICK_SECONDS:
+            return await self._call(scorer, list(items), [deadline])
+        if scorer not in self._together:
+            waiting: list[Item] = []
+            deadlines: list[float] = []
+            task = asyncio.create_task(self._call_soon(scorer, waiting, deadlines))
+            self._together[scorer] = waiting, deadlines, task
+        waiting, deadlines, task = self._together[scorer]
+        waiting += items
+        deadlines.append(deadline)
+        try:
+            return await asyncio.shield(task)  # a group that is given up ends nobody else's call
+        except TimeoutError:
+            return await self._call(scorer, items, [deadline])
+
+    def new_calls(self) -> dict[str, int]:
         """Calls since the last time that this was asked."""
-        before, now = self._told.get(id(scoring), {}), scoring.calls
-        self._told[id(scoring)] = now
-        return {name: count - before.get(name, 0) for name, count in now.items()}
+        before, self._told = self._told, self.scoring.calls
+        return {name: count - before.get(name, 0) for name, count in self._told.items()}
+
+    async def _call_soon(self, scorer: str, items: list[Item], deadlines: list[float]) -> dict[str, Scored]:
+        await asyncio.sleep(GATHER_SECONDS)
+        del self._together[scorer]
+        # not for longer, or a group would wait for another one's item: then each asks alone, and this call is given up
+        async with asyncio.timeout(QUICK_SECONDS):
+            return await self._call(scorer, items, deadlines)
+
+    async def _call(self, scorer: str, items: Sequence[Item], deadlines: Sequence[float]) -> dict[str, Scored]:
+        began = time.monotonic()
+        try:
+            return await self.scoring.score({scorer: items}, min(deadlines) - began)
+        finally:
+            last = self._seconds.setdefault(scorer, deque(maxlen=REMEMBERED))
+            last.append(time.monotonic() - began)
+
+
+def _joined(parts: Sequence[Scored]) -> Scored:
+    """What several scorers say of one item."""
+    return Scored(
+        {name: value for part in parts for name, value in part.components.items()},
+        {name: reason for part in parts for name, reason in part.missing.items()},
+        {name: label for part in parts for name, label in part.labels.items()},
+    )
 
 
 @dataclass(slots=True)

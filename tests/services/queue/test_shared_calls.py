@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from typing import ClassVar
 
 import grpc
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from services.client.channel import ServiceError
 from services.queue.shared_calls import RUNS, Logprobs, Scorers
 from services.rollout.engine import SequenceLogprobs, TokenSequence
+from services.scored import Scored
+from services.verdicts import Item
 
 
 class Policy:
@@ -75,31 +79,125 @@ def test_a_group_that_is_given_up_takes_nothing_from_the_others():
     assert answer == ((-2.0, -3.0),) and given_up.cancelled()
 
 
-def test_connections_are_one_runs_and_the_oldest_are_closed(monkeypatch):
-    closed = []
+class Clients:
+    """Scorers `quick` and `slow`: each says how long the response is, the slow one of `late` after `seconds`."""
 
-    class Clients:
-        def __init__(self, addresses, *, retries):
-            self.addresses, self.calls = addresses, {"math": 0}
+    seconds = 1.2
+    made: ClassVar[list] = []
 
-        async def close(self):
-            closed.append(self)
+    def __init__(self, addresses, *, retries):
+        self.asked, self.closed, self.calls = [], False, dict.fromkeys(addresses, 0)
+        self.made.append(self)
 
+    async def score(self, items, timeout_seconds):
+        ((scorer, asked),) = items.items()
+        self.asked.append((scorer, [item.id for item in asked]))
+        self.calls = {**self.calls, scorer: self.calls[scorer] + 1}
+        await asyncio.sleep(self.seconds if any(item.response == "late" for item in asked) else 0.0)
+        return {item.id: Scored({f"{scorer}/length": len(item.response)}, {}, {scorer: "measured"}) for item in asked}
+
+    async def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def clients(monkeypatch):
     monkeypatch.setattr("services.queue.shared_calls.AsyncScoring", Clients)
+    monkeypatch.setattr(Clients, "made", [])
+    return Clients.made
 
-    async def use():
+
+def items(*responses):
+    return [Item(response + str(n), "prompt", response, {}) for n, response in enumerate(responses)]
+
+
+def test_groups_ask_a_quick_scorer_together_and_each_gets_its_own(clients):
+    async def play():
+        scorers, addresses = Scorers(), {"quick": "here:1", "other": "here:2"}
+
+        def ask(*responses):
+            return scorers.score("run", addresses, 2, items(*responses), time.monotonic() + 5)
+
+        first, calls = await ask("a")
+        assert first == {
+            "a0": Scored({"quick/length": 1, "other/length": 1}, {}, {"quick": "measured", "other": "measured"})
+        }
+        assert calls == {"quick": 1, "other": 1}
+        answers = await asyncio.gather(ask("bb", "ccc"), ask("dddd"))
+        assert [sorted(answer) for answer, _ in answers] == [["bb0", "ccc1"], ["dddd0"]]
+        assert answers[1][0]["dddd0"].components == {"quick/length": 4, "other/length": 4}
+        assert sum((Counter(calls) for _, calls in answers), Counter()) == {"quick": 1, "other": 1}
+        return clients[0].asked
+
+    asked = asyncio.run(play())
+    assert sorted(asked[2:]) == [("other", ["bb0", "ccc1", "dddd0"]), ("quick", ["bb0", "ccc1", "dddd0"])]
+
+
+def test_a_scorer_that_was_slow_once_holds_up_no_group_by_anothers_item(clients):
+    async def play():
         scorers = Scorers()
-        first = await scorers.of("run-0", {"math": "here:1"}, 2)
-        assert await scorers.of("run-0", {"math": "here:1"}, 2) is first
-        assert await scorers.of("run-0", {"math": "there:1"}, 2) is not first
-        first.calls = {"math": 3}
-        assert scorers.new_calls(first) == {"math": 3}
-        assert scorers.new_calls(first) == {"math": 0}
-        for n in range(1, RUNS + 1):
-            await scorers.of(f"run-{n}", {"math": "here:1"}, 2)
-        assert closed[0] is first and len(closed) == 2
 
-    asyncio.run(use())
+        async def ask(response):
+            await scorers.score("run", {"slow": "here:1"}, 2, items(response), time.monotonic() + 5)
+            return response
+
+        await ask("late")
+        order = [await done for done in asyncio.as_completed([ask("late"), ask("a"), ask("b")])]
+        return order, clients[0].asked
+
+    order, asked = asyncio.run(play())
+    assert order[-1] == "late" and sorted(order[:2]) == ["a", "b"]
+    assert len(asked) == 4
+
+
+def test_a_slow_item_among_quick_ones_is_waited_for_by_its_own_group_alone(clients, monkeypatch):
+    monkeypatch.setattr("services.queue.shared_calls.QUICK_SECONDS", 0.1)
+
+    async def play():
+        scorers, began = Scorers(), time.monotonic()
+
+        async def ask(response):
+            answer, _ = await scorers.score("run", {"slow": "here:1"}, 2, items(response), began + 5)
+            return response, list(answer), clients[0].asked[-1][1]
+
+        await ask("a")
+        return [await done for done in asyncio.as_completed([ask("late"), ask("bb"), ask("ccc")])], clients[0].asked
+
+    answers, asked = asyncio.run(play())
+    assert [(response, got) for response, got, _ in answers[:2]] in (
+        [("bb", ["bb0"]), ("ccc", ["ccc0"])],
+        [("ccc", ["ccc0"]), ("bb", ["bb0"])],
+    )
+    assert answers[2][:2] == ("late", ["late0"])
+    assert sorted(asked[1][1]) == ["bb0", "ccc0", "late0"]
+    assert sorted(ids for _, ids in asked[2:]) == [["bb0"], ["ccc0"], ["late0"]]
+
+
+def test_a_group_that_leaves_ends_nobody_elses_call(clients):
+    async def play():
+        scorers = Scorers()
+
+        def ask(response):
+            return scorers.score("run", {"quick": "here:1"}, 2, items(response), time.monotonic() + 5)
+
+        await ask("a")
+        leaves, stays = asyncio.create_task(ask("b")), asyncio.create_task(ask("cc"))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        return (await stays)[0]["cc0"].components
+
+    assert asyncio.run(play()) == {"quick/length": 2}
+
+
+def test_connections_are_one_runs_and_the_oldest_are_closed(clients):
+    async def play():
+        scorers = Scorers()
+        for n in range(RUNS + 1):
+            for _ in range(2):
+                await scorers.score(f"run-{n}", {"quick": "here:1"}, 2, items("a"), time.monotonic() + 5)
+
+    asyncio.run(play())
+    assert [each.closed for each in clients] == [True] + [False] * RUNS
 
 
 def test_an_error_that_is_no_services_reaches_everyone():
