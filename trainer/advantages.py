@@ -25,6 +25,10 @@ class MissingRewardError(ValueError):
     """A component is missing and the job's policy is to fail."""
 
 
+class NothingCountsError(ValueError):
+    """None of the completions has a component with a weight."""
+
+
 @dataclass(frozen=True)
 class ScoredCompletion:
     """A completion's components. A name that no completion of the group has does not apply to it, and counts nothing."""
@@ -85,13 +89,14 @@ def compute_advantages(
     drop_zero_signal: whether groups without signal are not kept; they still count in what whitening measures.
     domain_weights: domain to the weights that differ there from `weights`.
 
-    Raises MissingRewardError under the policy `fail`, and ValueError where a weight names no component of any
-    completion, where an option or a value is not what it must be, and for negative rewards under `max_rl`.
+    Raises MissingRewardError under the policy `fail`, NothingCountsError where no weight, one of 0 included, names a
+    component of any completion, and ValueError where an option or a value is not what it must be, and for negative
+    rewards under `max_rl`.
     """
     _check(completions, normalise, missing)
     combination = combination or Combination()
     groups = _groups(completions, weights, domain_weights, combination.gates)
-    _check_names(groups, combination)
+    _check_names(groups, combination, {*weights, *(name for each in domain_weights.values() for name in each)})
     advantages, rewards = np.zeros(len(completions)), np.full(len(completions), np.nan)
     kept = np.zeros(len(completions), dtype=bool)
     for group in groups:
@@ -216,11 +221,11 @@ def _check(completions: Sequence[ScoredCompletion], normalise: str, missing: str
                 raise ValueError(f"completion {place}: component {name!r} is {value!r}; a score is a finite number")
 
 
-def _check_names(groups: Sequence[_Group], combination: Combination) -> None:
+def _check_names(groups: Sequence[_Group], combination: Combination, known: set[str]) -> None:
     counted = {name: None for group in groups for name in group.weights}
     present = frozenset[str]().union(*(group.names for group in groups))
-    if groups and counted and present.isdisjoint(counted):
-        raise ValueError(
+    if groups and counted and present.isdisjoint({*counted, *known}):
+        raise NothingCountsError(
             f"no completion has any of the components that count ({', '.join(counted)}); they have"
             f" {', '.join(sorted(present)) or 'none'}"
         )

@@ -89,8 +89,9 @@ def _check_accuracy(job: JobConfig) -> None:
                 f" {', '.join(job.rewards.scorers[domain])}"
             )
     without = sorted(set(job.rewards.scorers) - set(job.evaluation.accuracy))
-    if job.data.has_heldout() and without:
+    asking = [*["data.heldout"] * job.data.has_heldout(), *["data.curriculum"] * (job.data.curriculum is not None)]
+    if asking and without:
         raise ValueError(
-            f"evaluation.accuracy names no component for domain {without[0]!r}; data.heldout needs one for each domain"
+            f"evaluation.accuracy names no component for domain {without[0]!r}; {asking[0]} needs one for each domain"
             " of [rewards.scorers]"
         )

@@ -27,13 +27,14 @@ weights move log-probabilities by less than this can be missed without being not
 def probe_sequences(prompts: Sequence[str], tokenizer: Any, positions: int | None, seed: int) -> list[TokenSequence]:
     """At most `SEQUENCES` sequences of equal length: the beginning of a prompt, then tokens drawn from all of the vocabulary.
 
-    Drawn tokens reach rows of the embedding that likely text does not, and are as sensitive to every layer.
+    Drawn tokens reach rows of the embedding that likely text does not, and are as sensitive to every layer. Where no prompt
+    is known before the run, there is one sequence of drawn ones.
     positions: most tokens that the model takes, at least 2.
     """
     length = min(LONGEST, positions or LONGEST)
     random = np.random.default_rng(seed)
     sequences = []
-    for prompt in prompts[:SEQUENCES]:
+    for prompt in prompts[:SEQUENCES] or [""]:
         ids = tokenizer(prompt).input_ids[: length // 2] or [0]
         drawn = random.integers(0, len(tokenizer), length - len(ids)).tolist()
         sequences.append(TokenSequence(tuple(ids[:1]), (*ids[1:], *drawn)))

@@ -138,10 +138,12 @@ def _saved_batches(path: Path) -> Iterator[Any]:
 
     state = _object((path / "state.json").read_bytes(), str(path / "state.json"))
     try:
-        names = [file["filename"] for file in state["_data_files"]]
+        names = [str(file["filename"]) for file in state["_data_files"]]
     except (KeyError, TypeError):
         raise DataError(f"{path}: its state.json is not that of a Hugging Face dataset saved to disk") from None
     for name in names:
+        if name in ("", "..") or Path(name).name != name:
+            raise DataError(f"{path}: its state.json names {name[:60]!r}, which is no file of this folder")
         with pyarrow.memory_map(str(path / name)) as source, pyarrow.ipc.open_stream(source) as stream:
             for batch in stream:
                 for start in range(0, batch.num_rows, BATCH_ROWS):

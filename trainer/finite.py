@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-import sys
 from typing import TypeGuard
 
 
 def is_finite_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite real number, NumPy's included, and no bool. An int can be larger than any float: such is none."""
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and bool(-sys.float_info.max <= value <= sys.float_info.max)  # pyright: ignore[reportOperatorIssue]
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False

@@ -9,12 +9,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = timedelta(days=7)
+"""How long ranks wait for each other. The first one waits for rollouts and evaluations as long as the job lets it; a rank that
+has ended is noticed by whoever started them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def join_group(environment: Mapping[str, str] = os.environ) -> RankGroup:
     if not distributed.is_initialized():
         # A group of one meets in its own memory: it needs no port, so nothing can take the port from it.
         store = distributed.HashStore() if unset else None  # pyright: ignore[reportPrivateImportUsage]
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+        distributed.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=world_size)
     return RankGroup(rank, world_size, device)
 
 

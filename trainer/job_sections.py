@@ -129,7 +129,7 @@ class RolloutSection(Section):
     prompts_per_task: Positive = 16
     """Prompts in one Celery task."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
-    """Longest time for a task; a group that is still not there after twice that is asked for again, once."""
+    """Longest time for a task; a group that is still not there twice that after those asked for before it is asked for again, once."""
 
     @model_validator(mode="after")
     def _penalty_is_whole(self) -> RolloutSection:

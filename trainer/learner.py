@@ -10,6 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from services.experience import ScoredGroup
+from trainer.advantages import NothingCountsError
 from trainer.assembly import engine_config, make_composite, wanted_policy
 from trainer.batching import MicroBatch, make_micro_batches
 from trainer.controllers import Controllers
@@ -80,8 +81,15 @@ class Learner:
         return metrics
 
     def has_signal(self, group: ScoredGroup, step: int) -> bool:
-        """Whether the completions of a group have rewards that differ; True where one is missing, for `learn` to see to."""
-        metrics = self._made([group], step).metrics
+        """Whether the completions of a group have rewards that differ; True where missing ones leave none to compare, for
+        `learn` to see to, and False where no component that counts applies to the prompt.
+
+        Raises what `make_step` raises.
+        """
+        try:
+            metrics = self._made([group], step).metrics
+        except NothingCountsError:
+            return False
         return metrics["group/zero_signal"] == 0 and metrics["rollout/left_out"] < len(group.completions)
 
     def _made(self, groups: Sequence[ScoredGroup], step: int, former: Former | None = None) -> Step:

@@ -19,8 +19,8 @@ from trainer.rollouts import RolloutError, Rollouts
 ATTEMPTS = 3
 """How often a group is asked for whose collection fails, where the failure is none that passes."""
 LOST_AFTER = 2.0
-"""A group that has not come after this many times the time-out of its task got lost on the way. One whose failures would pass
-and do not is given up after as long."""
+"""A group got lost on the way that has not come this many times the time-out of its task after what was asked for before it
+had come: until then its task may be in the queue. One whose failures would pass and do not is given up after as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,10 @@ class Order:
     """A group under way."""
 
     prompt: CollectionPrompt
-    asked_at: float
-    """`time.monotonic()`, the last time."""
-    first_asked_at: float
+    task: int = 0
+    """In which it was asked for, the last time."""
+    failing_since: float | None = None
+    """Of `time.monotonic`."""
     failures: int = 0
     lost: bool = False
     """Whether it was asked for again because nothing came."""
@@ -49,6 +50,8 @@ class Orders:
         self._reply_to = f"{rollouts.policy}.{purpose}"
         self._open: dict[str, Order] = {}
         self._tasks = itertools.count()
+        self._moved: dict[int, float] = {}
+        """When, of `time.monotonic`, a task was sent, or a group of it or of an earlier one came."""
         self.asked_again = 0
         """Groups that were asked for again, by failure or loss."""
 
@@ -61,8 +64,7 @@ class Orders:
 
     def place(self, prompts: Sequence[CollectionPrompt]) -> None:
         """Asks for the groups of these prompts, whose keys `key` made."""
-        now = time.monotonic()
-        self._send({prompt.key: Order(prompt, now, now) for prompt in prompts})
+        self._send({prompt.key: Order(prompt) for prompt in prompts})
 
     def withdraw(self) -> None:
         """Tells the collectors that nobody waits for what is under way."""
@@ -76,14 +78,21 @@ class Orders:
         """
         failed: dict[str, Order] = {}
         groups = []
+        came: list[int] = []
         for experience in self._rollouts.receive(list(self._open), self._reply_to, wait_seconds):
             order = self._open.pop(experience.key, None)
             if order is None:
                 continue
+            came.append(order.task)
             if experience.group is None:
                 failed[experience.key] = self._failed(order, experience)
             else:
                 groups.append((experience.key, experience.group))
+        now = time.monotonic()
+        self._moved = {
+            task: now if came and task >= min(came) else self._moved[task]
+            for task in {order.task for order in self._open.values()}
+        }
         if failed:
             # a service that was down for longer than its clients wait, or came back without the policy
             self._rollouts.publish_again()
@@ -92,16 +101,18 @@ class Orders:
         return groups
 
     def _failed(self, order: Order, experience: Experience) -> Order:
-        if experience.may_pass and time.monotonic() - order.first_asked_at <= self._patience:
-            return order
+        now = time.monotonic()
+        since = now if order.failing_since is None else order.failing_since
+        if experience.may_pass and now - since <= self._patience:
+            return replace(order, failing_since=since)
         if order.failures + 1 >= ATTEMPTS or experience.may_pass:
             times = "for too long" if experience.may_pass else f"{ATTEMPTS} times"
             raise RolloutError(f"group {experience.key!r} failed {times}: {experience.error}")
-        return replace(order, failures=order.failures + 1)
+        return replace(order, failures=order.failures + 1, failing_since=since)
 
     def _lost(self) -> dict[str, Order]:
         now = time.monotonic()
-        late = {key: order for key, order in self._open.items() if now - order.asked_at > self._patience}
+        late = {key: order for key, order in self._open.items() if now - self._moved[order.task] > self._patience}
         for key, order in late.items():
             if order.lost:
                 raise RolloutError(
@@ -111,13 +122,14 @@ class Orders:
 
     def _send_again(self, orders: dict[str, Order]) -> None:
         self.asked_again += len(orders)
-        now = time.monotonic()
-        self._send({key: replace(order, asked_at=now) for key, order in orders.items()})
+        self._send(orders)
 
     def _send(self, orders: dict[str, Order]) -> None:
-        self._open |= orders
-        for prompts in _parts([order.prompt for order in orders.values()], self._size):
-            self._rollouts.request(prompts, self._reply_to, self._samples, self._sampling, next(self._tasks))
+        for part in _parts(list(orders.values()), self._size):
+            task, prompts = next(self._tasks), [order.prompt for order in part]
+            self._moved[task] = time.monotonic()
+            self._open |= {order.prompt.key: replace(order, task=task) for order in part}
+            self._rollouts.request(prompts, self._reply_to, self._samples, self._sampling, task)
 
 
 def collection_prompt(key: str, name: str, prompt: Prompt) -> CollectionPrompt:
@@ -134,5 +146,5 @@ def gather(orders: Orders, prompts: Sequence[CollectionPrompt]) -> list[ScoredGr
     return [groups[prompt.key] for prompt in prompts]
 
 
-def _parts(prompts: Sequence[CollectionPrompt], size: int) -> Iterable[Sequence[CollectionPrompt]]:
-    return (prompts[start : start + size] for start in range(0, len(prompts), size))
+def _parts(orders: Sequence[Order], size: int) -> Iterable[Sequence[Order]]:
+    return (orders[start : start + size] for start in range(0, len(orders), size))

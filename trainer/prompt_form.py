@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _ABSENT = object()
 _OWN_FIELDS = FieldsSection()
 ROLES = ("system", "user", "assistant", "tool")
+MOST_BITS = 14_000
+"""Of a whole number among the checks: Python neither writes nor reads more than 4300 digits."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class PromptForm:
             if column != "id":
                 raise _missing("id", column, row, where)
             value = f"row-{number}"
-        elif type(value) is int:
+        elif type(value) is int and is_finite_number(value):
             value = str(value)
         elif not isinstance(value, str) or not value:
             raise _wrong("id", column, value, where, "a text that is not empty, or a whole number")
@@ -210,8 +212,10 @@ def _fault_of_json(value: Any) -> str | None:
     """Where and why a value is none of JSON, for a message; None where it is one."""
     if isinstance(value, str):
         return None if _is_text(value) else " holds a lone surrogate, which is no text"
-    if value is None or isinstance(value, bool) or type(value) is int:
+    if value is None or isinstance(value, bool):
         return None
+    if type(value) is int:
+        return None if value.bit_length() <= MOST_BITS else " is a whole number that is too large to be written"
     if isinstance(value, float):
         return None if is_finite_number(value) else f" is {value!r}, which is no number of JSON"
     if isinstance(value, dict):
@@ -238,7 +242,8 @@ def _named(field: str, column: str) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value!r:.40}" if isinstance(value, (str, int, float)) else type(value).__name__
+    is_short = isinstance(value, (str, bool, float)) or is_finite_number(value)
+    return f"{value!r:.40}" if is_short else type(value).__name__
 
 
 def _missing(field: str, column: str, row: Mapping[str, Any], where: str, mend: str = "") -> DataError:

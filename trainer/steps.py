@@ -64,7 +64,7 @@ def make_step(
     what becomes of completions that were cut off. former: says which completions are compared with each other, where
     that is not by prompt. The rest is for `compute_advantages`; weights are those of this step.
 
-    Raises MissingRewardError, and ValueError where no completion has any of the weighted components.
+    Raises MissingRewardError, and NothingCountsError where no completion has any of the weighted components.
     """
     combination = combination or Combination()
     weights = {**weights, **overlong.weights()}

@@ -46,7 +46,7 @@ def fill(parts: list[tuple[str, str | None]], row: Mapping[str, Any]) -> str:
         if name is None:
             continue
         if name not in row:
-            raise TemplateError(unknown_name(name, [str(known)[:60] for known in sorted(row)[:MOST_NAMES]]))
+            raise TemplateError(unknown_name(name, [str(known)[:60] for known in sorted(row, key=str)[:MOST_NAMES]]))
         value = row[name]
         if not isinstance(value, str) and not is_finite_number(value):
             raise TemplateError(f"column {name!r} is {type(value).__name__}; it must be a text or a finite number")

@@ -22,6 +22,8 @@ from services.queue.environment import Environment, EnvironmentFailedError, Turn
 from services.rollout.engine import Completion, FinishReason, Prompt, PromptCompletions, Sampling
 
 CLOSE_SECONDS = 5.0
+LONGEST_ANSWER_BYTES = 4 * 2**20
+"""A longer one fits into no completion, and not into a message with the tokens before it."""
 
 
 class Conversations:
@@ -98,11 +100,12 @@ class Conversations:
     ) -> Completion:
         """The completion with an answer and the policy's turn after it, or as it was where there is no room for them."""
         room = self._sampling.max_new_tokens - len(before.token_ids)
-        if room < 1:
+        size = len(answer.encode())
+        if room < 1 or size > LONGEST_ANSWER_BYTES:
             return replace(before, finish_reason=FinishReason.LENGTH)
         # nobody knows yet how many tokens the answer has: no more than bytes, and one for a space before it
-        fits = len(answer.encode()) + 1 < room
-        limit = room - len(answer.encode()) - 1 if fits else 1
+        fits = size + 1 < room
+        limit = room - size - 1 if fits else 1
         try:
             given, sampled = await self._generate(name, prompt, context + before.token_ids, answer, limit)
         except ServiceError as error:

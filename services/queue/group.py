@@ -82,8 +82,7 @@ async def _score(
     scored: dict[str, Scored] = {}
     if addresses:
         retries = request.scoring_attempts - 1
-        scored, made = await shared.score(request.reply_to, addresses, retries, items, deadline)
-        calls.update(made)
+        scored = await shared.score(request.reply_to, addresses, retries, items, deadline, calls)
     # a completion that is not whole is missing also where nobody was to score it
     missing = {names[sample]: dict.fromkeys(scorers or (ENVIRONMENT,), reason) for sample, reason in failed.items()}
     return [scored.get(name, Scored({}, missing.get(name, {}), {})) for name in names]

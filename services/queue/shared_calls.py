@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +20,8 @@ from services.scored import Scored
 from services.verdicts import Item
 
 RUNS = 8
-"""Runs whose connections stay open; the one that was not used for longest goes first."""
+"""Sets of connections that stay open while nobody uses them, one for each run and the scorers of a domain; the one that was
+not used for longest goes first."""
 GATHER_SECONDS = 0.01
 """How long what a group asks waits for what others ask, which finish at about the same time."""
 QUICK_SECONDS = 1.0
@@ -38,26 +39,42 @@ class Scorers:
         self._runs: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], _RunScorers] = OrderedDict()
 
     async def score(
-        self, run: str, addresses: Mapping[str, str], retries: int, items: Sequence[Item], deadline: float
-    ) -> tuple[dict[str, Scored], dict[str, int]]:
-        """What all these scorers say of each item, by its id, which is unique within the run; and the calls that were made
-        for the run since they were told last, by service.
+        self,
+        run: str,
+        addresses: Mapping[str, str],
+        retries: int,
+        items: Sequence[Item],
+        deadline: float,
+        calls: Counter[str],
+    ) -> dict[str, Scored]:
+        """What all these scorers say of each item, by its id, which is unique within the run.
 
-        deadline: of `time.monotonic`. Raises ServiceError where an address serves no scorer.
+        deadline: of `time.monotonic`. calls: those that were made for the run and not counted yet, by service, are added to
+        it. Raises ServiceError where an address serves no scorer.
         """
         key = (run, retries, tuple(sorted(addresses.items())))
         scorers = self._runs.pop(key, None) or _RunScorers(AsyncScoring(addresses, retries=retries))
         self._runs[key] = scorers
-        if len(self._runs) > RUNS:
-            _, oldest = self._runs.popitem(last=False)
-            await oldest.scoring.close()
+        scorers.users += 1
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(scorers.ask(name, items, deadline)) for name in addresses]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+        finally:
+            scorers.users -= 1
+            calls.update(scorers.new_calls())
+            await self._close_oldest()
         said = [task.result() for task in asked]
-        return {item.id: _joined([each[item.id] for each in said]) for item in items}, scorers.new_calls()
+        return {item.id: _joined([each[item.id] for each in said]) for item in items}
+
+    async def _close_oldest(self) -> None:
+        """Never those in use: a call whose channel is closed is cancelled, and its group would never come."""
+        while len(self._runs) > RUNS:
+            idle = next((key for key, scorers in self._runs.items() if not scorers.users), None)
+            if idle is None:
+                break
+            await self._runs.pop(idle).scoring.close()
 
 
 class _RunScorers:
@@ -65,6 +82,7 @@ class _RunScorers:
 
     def __init__(self, scoring: AsyncScoring) -> None:
         self.scoring = scoring
+        self.users = 0
         self._told: dict[str, int] = {}
         self._seconds: dict[str, deque[float]] = {}
         self._together: dict[str, tuple[list[Item], list[float], asyncio.Task[dict[str, Scored]]]] = {}

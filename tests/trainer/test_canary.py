@@ -33,6 +33,12 @@ def test_a_model_with_few_positions_gets_short_sequences():
     assert len(sequence.completion_token_ids) == 7
 
 
+def test_without_a_known_prompt_there_is_a_canary_too():
+    """The first rows of an iterator may all be too long."""
+    (sequence,) = probe_sequences([], Letters(), 1024, seed=0)
+    assert len(sequence.completion_token_ids) == LONGEST - 1
+
+
 class Even:
     """An engine whose policy gives each token the log-probability minus its id, and drops nothing out."""
 

@@ -125,6 +125,7 @@ def test_prime_rl_form_is_a_composite_of_one_term():
         (("optim", "learning_rate"), None, ["optim.learning_rate"]),
         (("optim", "gradient_clipping"), -0.1, ["optim.gradient_clipping", "-0.1"]),
         (("data", "heldout"), "held.jsonl", ["evaluation.accuracy", "'math'"]),
+        (("data", "curriculum"), {"by": "pass_rate"}, ["evaluation.accuracy", "'math'", "data.curriculum needs one"]),
         (("deepspeed",), {"zero_stage": 4}, ["deepspeed.zero_stage", "4"]),
         (("deepspeed",), {"dtype": "float32"}, ["deepspeed.dtype", "fp32"]),
         (("checkpoint",), {"every_steps": 0}, ["checkpoint.every_steps"]),

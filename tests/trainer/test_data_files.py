@@ -95,6 +95,10 @@ def test_folders_and_files_that_cannot_be_read_say_what_would_be_right(tmp_path)
     whole = write_parquet(tmp_path / "cut.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
     assert "cannot be read" in told(tmp_path / "cut.parquet")
+    for name in ("../train/data-00000-of-00001.arrow", "/dev/zero", "..", ""):
+        elsewhere = {"_data_files": [{"filename": name}]}
+        (tmp_path / "dict" / "train" / "state.json").write_text(json.dumps(elsewhere))
+        assert f"its state.json names {name!r}, which is no file of this folder" in told(tmp_path / "dict" / "train")
     (tmp_path / "dict" / "test" / "data-00000-of-00001.arrow").write_bytes(b"short")
     assert "cannot be read" in told(tmp_path / "dict" / "test")
 

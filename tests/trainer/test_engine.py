@@ -1,9 +1,14 @@
 """Real DeepSpeed over gloo on one and two ranks. The cases themselves are in `engine_worker.py`."""
 
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
 import pytest
 
 from trainer.engine_config import OWNED_KEYS, EngineConfig, EngineConfigError, deepspeed_config
-from trainer.group import join_group
+from trainer.group import PATIENCE, VARIABLES, join_group
 
 PARTITIONS = ["partition:0:fp32", "partition:1:fp32", "partition:2:fp32", "partition:3:fp32", "partition:2:bf16"]
 NOT_FINITE = [
@@ -120,3 +125,18 @@ def test_keys_of_the_trainer_are_refused_with_what_to_do_instead(key):
 def test_half_an_environment_is_refused():
     with pytest.raises(ValueError, match="MASTER_ADDR is not set; ranks need all of RANK"):
         join_group({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500"})
+
+
+def test_ranks_wait_as_long_as_the_first_one_may_take_for_rollouts():
+    """Torch's own patience ends after 10 minutes (nccl) or 30 (gloo), and the run with it."""
+    program = """
+from torch import device, distributed
+from trainer.group import PATIENCE, join_group, leave_group
+join_group()
+backend = distributed.distributed_c10d._get_default_group()._get_backend(device("cpu"))
+assert backend.options._timeout == PATIENCE, backend.options._timeout
+leave_group()
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert timedelta(days=1) <= PATIENCE

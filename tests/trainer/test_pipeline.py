@@ -272,3 +272,34 @@ def test_a_second_delivery_is_nobodys():
     receive = world.receive
     world.receive = lambda *asked: [came for came in receive(*asked) for _ in range(2)]
     assert [serial for step in train(world, make(world, 3), 0, 3) for serial, _ in step] == list(range(12))
+
+
+def one_at_a_time(world, ticks):
+    """As if there were a single collector: each task is begun when the one before it has ended."""
+    request, end = world.request, [0.0]
+
+    def queued(prompts, *rest):
+        request(prompts, *rest)
+        end[0] = max(end[0], world.now) + ticks
+        for each in world.due[-len(prompts) :]:
+            each[0] = each[1] = end[0]
+
+    world.request = queued
+
+
+def test_a_group_whose_task_waits_in_the_queue_is_not_lost():
+    world = World([(0, 0, 0, False)])
+    run_in(world)
+    one_at_a_time(world, ticks=14.0)
+    pipeline = make(world, 1, prompts_per_step=30, timeout_seconds=15.0)  # ten tasks: 140 ticks
+    assert [serial for serial, _ in train(world, pipeline, 0, 1)[0]] == list(range(30))
+    assert set(world.asked.values()) == {1}
+    assert pipeline.metrics["pipeline/asked_again"] == 0
+
+
+def test_a_failure_that_passes_is_waited_out_also_after_a_long_time_in_the_queue():
+    world = World([(0, 0, 0, False)] * 29 + [(0, 0, 1, False)], passing=True)
+    run_in(world)
+    one_at_a_time(world, ticks=14.0)
+    assert len(train(world, make(world, 1, prompts_per_step=30, timeout_seconds=15.0), 0, 1)[0]) == 30
+    assert world.published == 1

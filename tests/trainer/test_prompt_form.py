@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,11 @@ def test_a_template_is_filled_with_columns_and_braces_are_doubled():
         ),
         ({"template": "{reward_model}"}, ROW, ["column 'reward_model' is dict; it must be a text or a finite number"]),
         ({"template": "{level}"}, {"level": float("nan")}, ["column 'level' is float", "finite number"]),
+        ({"template": "{level}"}, {1: 2, "a": 3}, ["unknown name 'level'", "1, a"]),
+        ({"template": "{question}"}, {**ROW, "id": 10**5000}, ["'id' is int", "a whole number"]),
+        ({"template": "{question}"}, {**ROW, "checks": {"a": [10**5000]}}, ["'checks'.a[0] is a whole number that is too large"]),
+        ({"template": "{question}"}, {**ROW, "difficulty": 10**5000}, ["'difficulty' is int; it must be a finite number"]),
+        ({"template": "{question}"}, {**ROW, "difficulty": np.float32("inf")}, ["'difficulty' is float32; it must be a finite"]),
         ({"template": "{a}"}, {"a": "\ud800"}, ["'prompt' holds a lone surrogate"]),
         ({}, {"prompt": "a", "checks": {"gold": "\ud800"}}, ["'checks'.gold holds a lone surrogate"]),
         ({}, {"prompt": "a", "checks": {"gold": {1, 2}}}, ["'checks'.gold is set, which JSON has not"]),

@@ -1,6 +1,7 @@
 """`rollouts.jsonl` after crashes: a step stands in it once."""
 
 import json
+import tracemalloc
 
 from services.experience import ScoredCompletion, ScoredGroup
 from services.rollout.engine import Completion, FinishReason
@@ -53,3 +54,15 @@ def test_other_ranks_write_nothing(tmp_path):
     with RolloutRecord(tmp_path, 0, enabled=False) as record:
         record.write(0, [group(0)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_of_any_size_is_resumed_without_being_held_in_memory(tmp_path):
+    path = tmp_path / "rollouts.jsonl"
+    line = json.dumps({"step": 0, "prompt": "0/p0", "domain": "math", "completions": [{"text": "4" * 2**20}]}) + "\n"
+    path.write_text(line * 32)
+    tracemalloc.start()
+    with RolloutRecord(tmp_path, 1, enabled=True):
+        _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert path.read_text() == line * 32
+    assert most < 16 * 2**20

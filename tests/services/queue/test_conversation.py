@@ -211,6 +211,14 @@ def test_an_answer_too_long_for_the_model_ends_the_completion(table: Table) -> N
     assert (completion.text, completion.finish_reason, failed) == ("a", FinishReason.LENGTH, {})
 
 
+def test_an_answer_too_long_for_a_message_ends_the_completion(table: Table) -> None:
+    table.policy.say = script(["a", "b"])
+    results, failed = table.talk(lambda: Echo({"a": "x" * (20 * 2**20)}), sampling={"max_new_tokens": 300})
+    completion = results.completions[0]
+    assert (completion.text, completion.finish_reason, failed) == ("a", FinishReason.LENGTH, {})
+    assert table.calls == {}
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     turns=st.lists(st.text("abé☃", max_size=12), min_size=4, max_size=4),

@@ -111,82 +111,70 @@ def items(*responses):
     return [Item(response + str(n), "prompt", response, {}) for n, response in enumerate(responses)]
 
 
+async def ask(scorers, addresses, *responses, run="run"):
+    """What is said, and the calls that were counted with it."""
+    calls = Counter()
+    return await scorers.score(run, addresses, 2, items(*responses), time.monotonic() + 5, calls), calls
+
+
 def test_groups_ask_a_quick_scorer_together_and_each_gets_its_own(clients):
     async def play():
-        scorers, addresses = Scorers(), {"quick": "here:1", "other": "here:2"}
-
-        def ask(*responses):
-            return scorers.score("run", addresses, 2, items(*responses), time.monotonic() + 5)
-
-        first, calls = await ask("a")
-        assert first == {
-            "a0": Scored({"quick/length": 1, "other/length": 1}, {}, {"quick": "measured", "other": "measured"})
-        }
+        scorers, both = Scorers(), {"quick": "here:1", "other": "here:2"}
+        first, calls = await ask(scorers, both, "a")
+        labels = {"quick": "measured", "other": "measured"}
+        assert first == {"a0": Scored({"quick/length": 1, "other/length": 1}, {}, labels)}
         assert calls == {"quick": 1, "other": 1}
-        answers = await asyncio.gather(ask("bb", "ccc"), ask("dddd"))
+        answers = await asyncio.gather(ask(scorers, both, "bb", "ccc"), ask(scorers, both, "dddd"))
         assert [sorted(answer) for answer, _ in answers] == [["bb0", "ccc1"], ["dddd0"]]
         assert answers[1][0]["dddd0"].components == {"quick/length": 4, "other/length": 4}
-        assert sum((Counter(calls) for _, calls in answers), Counter()) == {"quick": 1, "other": 1}
+        assert sum((calls for _, calls in answers), Counter()) == {"quick": 1, "other": 1}
         return clients[0].asked
 
     asked = asyncio.run(play())
     assert sorted(asked[2:]) == [("other", ["bb0", "ccc1", "dddd0"]), ("quick", ["bb0", "ccc1", "dddd0"])]
 
 
+async def told(scorers, response):
+    answer, _ = await ask(scorers, {"slow": "here:1"}, response)
+    return response, list(answer)
+
+
 def test_a_scorer_that_was_slow_once_holds_up_no_group_by_anothers_item(clients):
     async def play():
         scorers = Scorers()
+        await told(scorers, "late")
+        return [await done for done in asyncio.as_completed([told(scorers, each) for each in ("late", "a", "b")])]
 
-        async def ask(response):
-            await scorers.score("run", {"slow": "here:1"}, 2, items(response), time.monotonic() + 5)
-            return response
-
-        await ask("late")
-        order = [await done for done in asyncio.as_completed([ask("late"), ask("a"), ask("b")])]
-        return order, clients[0].asked
-
-    order, asked = asyncio.run(play())
-    assert order[-1] == "late" and sorted(order[:2]) == ["a", "b"]
-    assert len(asked) == 4
+    order = asyncio.run(play())
+    assert order[-1] == ("late", ["late0"]) and sorted(order[:2]) == [("a", ["a0"]), ("b", ["b0"])]
+    assert len(clients[0].asked) == 4
 
 
 def test_a_slow_item_among_quick_ones_is_waited_for_by_its_own_group_alone(clients, monkeypatch):
     monkeypatch.setattr("services.queue.shared_calls.QUICK_SECONDS", 0.1)
 
     async def play():
-        scorers, began = Scorers(), time.monotonic()
+        scorers = Scorers()
+        await told(scorers, "a")
+        return [await done for done in asyncio.as_completed([told(scorers, each) for each in ("late", "bb", "ccc")])]
 
-        async def ask(response):
-            answer, _ = await scorers.score("run", {"slow": "here:1"}, 2, items(response), began + 5)
-            return response, list(answer), clients[0].asked[-1][1]
-
-        await ask("a")
-        return [await done for done in asyncio.as_completed([ask("late"), ask("bb"), ask("ccc")])], clients[0].asked
-
-    answers, asked = asyncio.run(play())
-    assert [(response, got) for response, got, _ in answers[:2]] in (
-        [("bb", ["bb0"]), ("ccc", ["ccc0"])],
-        [("ccc", ["ccc0"]), ("bb", ["bb0"])],
-    )
-    assert answers[2][:2] == ("late", ["late0"])
-    assert sorted(asked[1][1]) == ["bb0", "ccc0", "late0"]
-    assert sorted(ids for _, ids in asked[2:]) == [["bb0"], ["ccc0"], ["late0"]]
+    order = asyncio.run(play())
+    assert order[-1] == ("late", ["late0"]) and sorted(order[:2]) == [("bb", ["bb0"]), ("ccc", ["ccc0"])]
+    asked = [ids for _, ids in clients[0].asked]
+    assert sorted(asked[1]) == ["bb0", "ccc0", "late0"]
+    assert sorted(asked[2:]) == [["bb0"], ["ccc0"], ["late0"]]
 
 
 def test_a_group_that_leaves_ends_nobody_elses_call(clients):
     async def play():
         scorers = Scorers()
-
-        def ask(response):
-            return scorers.score("run", {"quick": "here:1"}, 2, items(response), time.monotonic() + 5)
-
-        await ask("a")
-        leaves, stays = asyncio.create_task(ask("b")), asyncio.create_task(ask("cc"))
+        await told(scorers, "a")
+        leaves, stays = asyncio.create_task(told(scorers, "b")), asyncio.create_task(told(scorers, "cc"))
         await asyncio.sleep(0)
         leaves.cancel()
-        return (await stays)[0]["cc0"].components
+        return await stays
 
-    assert asyncio.run(play()) == {"quick/length": 2}
+    assert asyncio.run(play()) == ("cc", ["cc0"])
 
 
 def test_connections_are_one_runs_and_the_oldest_are_closed(clients):
@@ -194,10 +182,24 @@ def test_connections_are_one_runs_and_the_oldest_are_closed(clients):
         scorers = Scorers()
         for n in range(RUNS + 1):
             for _ in range(2):
-                await scorers.score(f"run-{n}", {"quick": "here:1"}, 2, items("a"), time.monotonic() + 5)
+                await ask(scorers, {"quick": "here:1"}, "a", run=f"run-{n}")
 
     asyncio.run(play())
     assert [each.closed for each in clients] == [True] + [False] * RUNS
+
+
+def test_connections_in_use_are_never_closed(clients):
+    async def play():
+        scorers = Scorers()
+        asked = [
+            asyncio.create_task(ask(scorers, {"quick": "here:1"}, "late", run=f"run-{n}")) for n in range(RUNS + 4)
+        ]
+        await asyncio.sleep(0.05)
+        assert not any(each.closed for each in clients) and len(clients) == RUNS + 4
+        assert all(answer for answer, _ in await asyncio.gather(*asked))
+
+    asyncio.run(play())
+    assert sum(each.closed for each in clients) == 4
 
 
 def test_an_error_that_is_no_services_reaches_everyone():
