@@ -26,10 +26,12 @@ from services.rollout.weights import (
     exchange_weights,
     read_tensors,
     readable_directory,
+    reading,
     shared_names,
 )
 
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+FILES = CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+LARGEST_ALPHA = 1e30
 TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
 REQUIRED: Mapping[str, tuple[Any, ...]] = {"bias": ("none", None), "init_lora_weights": (True, False, "gaussian", None)}
 """Options with the values that change nothing of W + scale * B A; further kinds of initialising change W itself."""
@@ -64,6 +66,20 @@ class Adapter:
     scale: float
     factors: Mapping[str, Factors]
 
+    def check_fits(self, directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises EngineError (FAILED_PRECONDITION) where the base, whose shapes are given by name, has no such weights.
+
+        directory: for the error.
+        """
+        for name, factors in self.factors.items():
+            if name not in shapes:
+                raise bad_path(directory, f"changes {name!r}, which its base does not have")
+            shape = (factors.up.shape[0], factors.down.shape[1])
+            if tuple(shapes[name]) != shape:
+                raise bad_path(
+                    directory, f"changes {name!r} of shape {tuple(shapes[name])} by a product of shape {shape}"
+                )
+
 
 def lay_on(source: WeightSource, base: Policy, before: Policy | None) -> Loaded:
     """The base's weights with the adapter's, in the model of `before` where that is like the base, else in one of their
@@ -72,7 +88,8 @@ def lay_on(source: WeightSource, base: Policy, before: Policy | None) -> Loaded:
     Raises EngineError (FAILED_PRECONDITION), and leaves `before` as it was, where the adapter cannot be laid on the base.
     """
     directory = readable_directory(source.path)
-    adapter = read_adapter(directory, source.sha256)
+    with reading(directory):
+        adapter = read_adapter(directory, source.sha256)
     tensors = _merged(directory, adapter, base)
     if before is not None and before.settings == base.settings and exchange_weights(before.model, tensors):
         return Loaded(replace(before, source=source), tensors)
@@ -83,16 +100,17 @@ def lay_on(source: WeightSource, base: Policy, before: Policy | None) -> Loaded:
     return Loaded(replace(base, model=model, source=source))
 
 
-def read_adapter(directory: Path, sha256: str) -> Adapter:
-    """Checks everything but the base. Raises EngineError (FAILED_PRECONDITION)."""
-    for name in (CONFIG, TENSORS):
-        if not (directory / name).is_file():
+def read_adapter(folder: Path, sha256: str, *, named: Path | None = None) -> Adapter:
+    """Checks everything but the base. Raises EngineError (FAILED_PRECONDITION), which names `named` instead of the folder."""
+    directory = named or folder
+    for name in FILES:
+        if not (folder / name).is_file():
             raise bad_path(directory, f"has no {name}; it must be a LoRA adapter saved by PEFT")
-    rank, scale = _scale(directory)
+    rank, scale = _scale(folder / CONFIG, directory)
     if sha256:
-        check_sha256(directory / TENSORS, sha256)
+        check_sha256(folder / TENSORS, sha256, directory)
     pairs: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in read_tensors(directory / TENSORS).items():
+    for name, tensor in read_tensors(folder / TENSORS, directory).items():
         if (found := TENSOR_NAME.fullmatch(name)) is None:
             raise bad_path(
                 directory,
@@ -116,11 +134,11 @@ def read_adapter(directory: Path, sha256: str) -> Adapter:
     return Adapter(scale, factors)
 
 
-def _scale(directory: Path) -> tuple[int, float]:
-    """Rank and scale of a configuration that is supported."""
+def _scale(file: Path, directory: Path) -> tuple[int, float]:
+    """Rank and scale of a configuration that is supported. directory: for errors."""
     try:
-        config: Any = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        config: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise bad_path(directory, f"has a file {CONFIG} that cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise bad_path(directory, f"has a file {CONFIG} that is no object")
@@ -136,8 +154,8 @@ def _scale(directory: Path) -> tuple[int, float]:
     alpha: Any = config.get("lora_alpha")
     if type(rank) is not int or rank < 1:
         raise refused("r", "a whole number of at least 1")
-    if type(alpha) not in (int, float) or not math.isfinite(alpha):
-        raise refused("lora_alpha", "a finite number")
+    if type(alpha) not in (int, float) or not abs(alpha) <= LARGEST_ALPHA:
+        raise refused("lora_alpha", f"a number from -{LARGEST_ALPHA:g} to {LARGEST_ALPHA:g}")
     for key, values in REQUIRED.items():
         if config.get(key) not in values:
             raise refused(key, f"{json.dumps(values[0])}; other kinds are not supported")
@@ -153,15 +171,13 @@ def _merged(directory: Path, adapter: Adapter, base: Policy) -> dict[str, torch.
     own = base.model.state_dict(keep_vars=True)
     shared = {name for names in shared_names(own) if len(names) > 1 for name in names}
     tensors: dict[str, torch.Tensor] = {name: tensor.detach() for name, tensor in own.items()}
+    adapter.check_fits(directory, {name: tuple(tensor.shape) for name, tensor in own.items()})
     for name, factors in adapter.factors.items():
-        if name not in own:
-            raise bad_path(directory, f"changes {name!r}, which its base {base.source.policy!r} does not have")
         if name in shared:
             raise bad_path(directory, f"changes {name!r}, which its base ties to another weight; that is not supported")
         weight = own[name]
-        shape = (factors.up.shape[0], factors.down.shape[1])
-        if weight.shape != shape:
-            raise bad_path(directory, f"changes {name!r} of shape {tuple(weight.shape)} by a product of shape {shape}")
         product = adapter.scale * (factors.up.to(weight.device) @ factors.down.to(weight.device))
         tensors[name] = (weight.detach().float() + product).to(weight.dtype)
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise bad_path(directory, f"makes weights that are not finite: {name}")
     return tensors

@@ -7,7 +7,7 @@ the numbers shows it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.rollout.engine import EngineError, EngineFault, Probe
 
@@ -30,6 +30,12 @@ def check_canary(probes: Sequence[Probe], found: Sequence[Sequence[float]], tole
     if worst > tolerance:
         raise _missed(f"differs by {worst:.3g} nats", where, tolerance)
     return worst
+
+
+def check_finite(logprobs: Iterable[float]) -> None:
+    """Raises EngineError (INTERNAL) where one is not a number, or infinite: nobody can train on it."""
+    if not all(map(math.isfinite, logprobs)):
+        raise EngineError(EngineFault.INTERNAL, "the policy's log-probabilities are not finite")
 
 
 def _missed(how: str, where: tuple[int, int], tolerance: float) -> EngineError:

@@ -41,8 +41,9 @@ class EngineHost:
         for each in sorted(served, key=lambda each: bool(each.source.base)):  # adapters after what they are laid on
             try:
                 self._load_again(each)
-            except EngineError as error:
-                structlog.get_logger().error("policy lost", policy=each.source.policy, reason=error.message)
+            except Exception as error:  # whatever it is, it must not keep the others from being served
+                reason = error.message if isinstance(error, EngineError) else type(error).__name__
+                structlog.get_logger().error("policy lost", policy=each.source.policy, reason=reason)
 
     def dtype(self, payload: None) -> str:
         """Of the weights."""
@@ -50,14 +51,14 @@ class EngineHost:
 
     def update_weights(self, payload: dict[str, Any]) -> Answer:
         """Answers with the largest difference to the canary."""
+        self._plan = None  # its policy may be given up, and a model takes much room
         return self._answer(lambda: self._engine.update_weights(SOURCE.validate_python(payload)))
 
     def begin(self, payload: dict[str, Any]) -> Answer:
         """Takes a request; answers with the number of its batches, which `sample` computes."""
 
         def plan() -> int:
-            _interrupt(payload)()
-            self._plan = self._engine.plan(GENERATION.validate_python(payload["request"]))
+            self._plan = self._engine.plan(GENERATION.validate_python(payload["request"]), _interrupt(payload))
             return self._plan.batches
 
         return self._answer(plan)

@@ -87,7 +87,13 @@ async def open_engine(options: argparse.Namespace, on_health: OnHealth) -> Rollo
         "device": options.device,
     }
     kwargs = {"engine": engine, "policies": []}
-    pool = WorkerPool("services.rollout.engine_host:EngineHost", kwargs, size=1, on_health=on_health)
+    pool = WorkerPool(
+        "services.rollout.engine_host:EngineHost",
+        kwargs,
+        size=1,
+        start_timeout_seconds=UPDATE_SECONDS * options.max_policies,  # a new process loads what was served
+        on_health=on_health,
+    )
     await pool.start()
     return await EngineProcess.over(pool)
 
@@ -222,6 +228,8 @@ def _ended_with(work: asyncio.Task[Any], limits: Limits) -> Iterator[None]:
     finally:
         if not work.done():
             cancel_file.touch()
+            # an engine that hangs does not look for the file: cancelled, the call costs its process
+            asyncio.get_running_loop().call_later(STUCK_SECONDS, work.cancel)
 
 
 POOL_ERRORS = (WorkerDiedError, PoolDownError, CallTimeoutError, CallFailedError)

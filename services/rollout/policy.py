@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -10,7 +11,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from services.rollout.engine import EngineError, EngineFault, Prompt, WeightSource
-from services.rollout.weights import bad_path, checked_directory, exchange_weights, read_weights, settings_digest
+from services.rollout.weights import (
+    bad_path,
+    checked_directory,
+    exchange_weights,
+    read_weights,
+    reading,
+    settings_digest,
+)
 
 LONGEST_REASON = 300
 """Characters kept of a library's error message."""
@@ -104,11 +112,13 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
 
     Raises EngineError (FAILED_PRECONDITION), and leaves `before` as it was, where the directory cannot be loaded.
     """
-    directory = checked_directory(source.path, source.sha256)
-    settings = settings_digest(directory)
-    tensors = read_weights(directory)
+    with reading(Path(source.path)):
+        directory = checked_directory(source.path, source.sha256)
+        settings = settings_digest(directory)
+        tensors = read_weights(directory)
     if before is not None and settings == before.settings and exchange_weights(before.model, tensors):
         return Loaded(replace(before, source=source), tensors)
+    whole = {name for name, tensor in tensors.items() if not tensor.is_floating_point()}
     del tensors
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
@@ -120,6 +130,8 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise bad_path(directory, f"has weights that lack {len(missing)} tensors of its config, {missing[0]} first")
+    if odd := sorted(name for name, own in model.state_dict().items() if own.is_floating_point() and name in whole):
+        raise bad_path(directory, f"has whole numbers for {odd[0]}, which takes floating-point numbers")
     if unexpected := sorted(report["unexpected_keys"]):
         structlog.get_logger().warning(
             "weights hold tensors the model does not have",
@@ -134,7 +146,7 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
         model=model.to(device).eval(),
         tokenizer=tokenizer,
         settings=settings,
-        stop_ids=_stop_ids(model, tokenizer),
+        stop_ids=_stop_ids(model, tokenizer, vocabulary),
         max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         vocabulary=vocabulary,
         source=source,
@@ -142,13 +154,11 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
     return Loaded(policy)
 
 
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The end-of-sequence tokens: those of the generation settings, else the tokenizer's."""
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> tuple[int, ...]:
+    """The end-of-sequence tokens: those of the generation settings, else the tokenizer's; -1 stands for none."""
     configured = model.generation_config.eos_token_id if model.generation_config is not None else None
     ids: Any = tokenizer.eos_token_id if configured is None else configured
-    if ids is None:
-        return ()
-    return tuple(ids) if isinstance(ids, list) else (ids,)
+    return tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
 
 
 def _brief(error: Exception) -> str:

@@ -13,7 +13,9 @@ from services.rollout.limits import (
     MAX_ANSWER_TOKENS,
     MAX_CHOICE_CHARACTERS,
     MAX_CHOICES,
+    MAX_PROMPT_CHARACTERS,
     MAX_SAMPLES,
+    MAX_SEQUENCES,
     MAX_STOP_CHARACTERS,
     MAX_STOP_STRINGS,
 )
@@ -21,7 +23,7 @@ from services.rollout.wire import generation_from_wire, probe_from_wire, sequenc
 
 MAX_NAME_CHARACTERS = 256
 MAX_PATH_BYTES = 4096
-"""As much as Linux takes; the text of an error, which quotes the path, must fit the 16 KiB of gRPC's trailers."""
+"""As much as Linux takes."""
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -31,16 +33,23 @@ class BadRequestError(ValueError):
 
 def checked_generation(request: rollout_pb2.GenerateRequest) -> Generation:
     """The engine's request. Raises BadRequestError."""
+    _check_count("prompts", len(request.prompts))
     generation = generation_from_wire(request)
     _check_name("policy", generation.policy)
-    if not generation.prompts:
-        raise BadRequestError("prompts is empty; at least one is needed")
     seen: set[str] = set()
     for place, prompt in enumerate(generation.prompts):
         _check_name(f"prompts[{place}].id", prompt.id)
         if prompt.id in seen:
             raise BadRequestError(f"prompts[{place}].id is {prompt.id!r} again; ids must be unique within a request")
         seen.add(prompt.id)
+        if (length := len(prompt.trace_id)) > MAX_NAME_CHARACTERS:
+            raise BadRequestError(
+                f"prompts[{place}].trace_id has {length} characters; it must have at most {MAX_NAME_CHARACTERS}"
+            )
+        if (length := len(prompt.text)) > MAX_PROMPT_CHARACTERS:
+            raise BadRequestError(
+                f"prompts[{place}].text has {length} characters; it must have at most {MAX_PROMPT_CHARACTERS}"
+            )
         if not (prompt.text or prompt.token_ids):
             raise BadRequestError(f"prompts[{place}] has neither text nor token_ids; one of them must not be empty")
     if not 1 <= generation.samples <= MAX_SAMPLES:
@@ -53,8 +62,7 @@ def checked_generation(request: rollout_pb2.GenerateRequest) -> Generation:
 def checked_sequences(request: rollout_pb2.LogprobsRequest) -> list[TokenSequence]:
     """What is to be scored. Raises BadRequestError."""
     _check_name("policy", request.policy)
-    if not request.sequences:
-        raise BadRequestError("sequences is empty; at least one is needed")
+    _check_count("sequences", len(request.sequences))
     _check_answer(sum(len(sequence.completion_token_ids) for sequence in request.sequences), "sequences")
     return [sequence_from_wire(sequence) for sequence in request.sequences]
 
@@ -75,6 +83,8 @@ def checked_source(request: rollout_pb2.UpdateWeightsRequest) -> WeightSource:
         raise BadRequestError(
             f"base is {request.base!r}, the policy itself; an adapter is laid on another policy, published before"
         )
+    if request.canary:
+        _check_count("canary", len(request.canary))
     canary = tuple(probe_from_wire(probe) for probe in request.canary)
     for place, probe in enumerate(canary):
         _check_probe(f"canary[{place}]", probe)
@@ -128,6 +138,13 @@ def _check_probe(field: str, probe: Probe) -> None:
     for token, value in enumerate(probe.logprobs):
         if not math.isfinite(value):
             raise BadRequestError(f"{field}.logprobs[{token}] is {value}; it must be finite")
+
+
+def _check_count(field: str, count: int) -> None:
+    if not count:
+        raise BadRequestError(f"{field} is empty; at least one is needed")
+    if count > MAX_SEQUENCES:
+        raise BadRequestError(f"{field} has {count} entries; it must have at most {MAX_SEQUENCES}")
 
 
 def _check_name(field: str, value: str) -> None:

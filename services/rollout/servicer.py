@@ -25,6 +25,8 @@ UPDATES = Counter("assay_rollout_updates_total", "Weight updates, `served` or `r
 POLICY_VERSION = Gauge("assay_rollout_policy_version", "Version of the weights that are served.", ["policy"])
 
 REFUSALS = (BadRequestError, EngineError)
+FIRST_BYTES, LAST_BYTES = 1600, 700
+"""Kept of an error's text. gRPC takes 8 KiB of trailers, and writes a byte that is not printable ASCII as three."""
 
 
 class RolloutServicer(rollout_pb2_grpc.RolloutServicer):
@@ -128,9 +130,19 @@ class RolloutServicer(rollout_pb2_grpc.RolloutServicer):
 async def _refuse(error: BadRequestError | EngineError, context: grpc.aio.ServicerContext) -> NoReturn:
     """Ends the call with the status that fits the error."""
     code = grpc.StatusCode[error.fault] if isinstance(error, EngineError) else grpc.StatusCode.INVALID_ARGUMENT
-    get_logger().warning("request refused", code=code.name, reason=str(error))
-    await context.abort(code, str(error))
+    reason = _shortened(str(error))
+    get_logger().warning("request refused", code=code.name, reason=reason)
+    await context.abort(code, reason)
     raise AssertionError("abort raises")
+
+
+def _shortened(reason: str) -> str:
+    """Without the middle where it is too long: names in files and paths may be of any length."""
+    written = reason.encode()
+    if len(written) <= FIRST_BYTES + LAST_BYTES:
+        return reason
+    first, last = (part.decode(errors="ignore") for part in (written[:FIRST_BYTES], written[-LAST_BYTES:]))
+    return f"{first} ... {last}"
 
 
 def _log_prompt(generation: Generation, place: int, completions: Sequence[Completion]) -> None:

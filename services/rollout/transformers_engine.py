@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -16,7 +15,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from services.rollout.adapter import lay_on
-from services.rollout.canary import check_canary
+from services.rollout.canary import check_canary, check_finite
 from services.rollout.engine import (
     Completion,
     EngineError,
@@ -34,6 +33,7 @@ from services.rollout.guidance import Choices, StopStrings, cut
 from services.rollout.policy import Loaded, Policy, load_policy
 from services.rollout.sampling import uniform_stream
 from services.rollout.scoring import sequence_logprobs
+from services.rollout.weights import check_base, same_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class TransformersEngine:
         it is missed."""
         held = self._policies.get(source.policy)
         if held is not None and source.version <= held.version:
-            if source.version < held.version or not _same(held.source, source):
+            if source.version < held.version or not same_weights(held.source, source):
                 raise EngineError(
                     EngineFault.FAILED_PRECONDITION,
                     f"version {source.version} of policy {source.policy!r} with this path, sha256 and base cannot "
@@ -119,12 +119,12 @@ class TransformersEngine:
 
     def generate(self, request: Generation, interrupt: Interrupt) -> Iterator[Finished]:
         """Every completion as it is finished; see `RolloutEngine.generate`."""
-        plan = self.plan(request)
+        plan = self.plan(request, interrupt)
         for batch in range(plan.batches):
             yield from self.sample(plan, batch, interrupt)
 
-    def plan(self, request: Generation) -> Plan:
-        """Checks a request and encodes it; batches are of prompts of like length, so that little is padded."""
+    def plan(self, request: Generation, interrupt: Interrupt) -> Plan:
+        """Checks a request and encodes it, and may be interrupted between two prompts; batches are of prompts of like length, so that little is padded."""
         held = self._use(request.policy)
         if held.version < request.min_policy_version:
             raise EngineError(
@@ -133,7 +133,10 @@ class TransformersEngine:
                 f"{request.min_policy_version}",
             )
         longest = request.sampling.max_new_tokens
-        encoded = [held.encode(prompt, longest) for prompt in request.prompts]
+        encoded = []
+        for prompt in request.prompts:
+            interrupt()
+            encoded.append(held.encode(prompt, longest))
         choices = [held.encode_choice(place, text, longest) for place, text in enumerate(request.sampling.choices)]
         order = sorted(range(len(encoded)), key=lambda prompt: len(encoded[prompt]))
         rows = [(prompt, sample) for prompt in order for sample in range(request.samples)]
@@ -159,7 +162,9 @@ class TransformersEngine:
     def logprobs(self, policy: str, sequences: Sequence[TokenSequence], interrupt: Interrupt) -> SequenceLogprobs:
         """See `RolloutEngine.logprobs`."""
         held = self._use(policy)
-        return SequenceLogprobs(tuple(self._score(held, sequences, "sequences", interrupt)), held.version)
+        found = self._score(held, sequences, "sequences", interrupt)
+        check_finite(value for values in found for value in values)
+        return SequenceLogprobs(tuple(found), held.version)
 
     def _load(self, source: WeightSource, held: Policy | None) -> Loaded:
         kept = replace(source, canary=())
@@ -170,6 +175,8 @@ class TransformersEngine:
                 EngineFault.FAILED_PRECONDITION,
                 f"base {source.base!r} is not held; held: {', '.join(sorted(self._policies)) or 'none'}",
             )
+        check_base(base.source)
+        self._use(source.base)  # it is not what makes room for its own adapter
         return lay_on(kept, base, held)
 
     def _difference(self, policy: Policy, source: WeightSource) -> float:
@@ -220,14 +227,6 @@ def _check_sequence(policy: Policy, where: str, sequence: TokenSequence) -> None
     else:
         return
     raise EngineError(EngineFault.INVALID_ARGUMENT, f"{where} {problem}")
-
-
-def _same(held: WeightSource, source: WeightSource) -> bool:
-    if held.base != source.base:
-        return False
-    if held.sha256 and source.sha256:
-        return held.sha256 == source.sha256
-    return Path(held.path) == Path(source.path)
 
 
 def _device(name: str) -> torch.device:

@@ -93,7 +93,9 @@ class Core:
         except Exception as error:
             if self.dead:
                 raise EngineError(EngineFault.UNAVAILABLE, "vLLM's process ended while it loaded an adapter") from error
-            raise bad_path(Path(adapter.lora_path), f"cannot be loaded: {_brief(error)}") from error
+            raise EngineError(
+                EngineFault.FAILED_PRECONDITION, f"the adapter cannot be loaded: {_brief(error)}"
+            ) from error
 
     async def stop(self) -> None:
         """Ends vLLM's processes; what they were asked fails."""

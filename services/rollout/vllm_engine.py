@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from services.rollout.canary import check_finite
 from services.rollout.engine import (
     EngineError,
     EngineFault,
@@ -132,6 +133,7 @@ class VllmEngine:
             for place, sequence in enumerate(sequences):
                 held.text.check_sequence(f"sequences[{place}]", sequence)
             values = await all_at_once(given_logprobs(held.core, sequence, held.adapter) for sequence in sequences)
+            check_finite(value for each in values for value in each)
             return SequenceLogprobs(tuple(values), held.source.version)
 
     async def _generate(

@@ -23,8 +23,8 @@ from services.rollout.engine import EngineError, EngineFault, WeightSource
 from services.rollout.vllm_core import Core
 from services.rollout.vllm_sampling import all_at_once, given_logprobs
 from services.rollout.vllm_text import Text, load_text
-from services.rollout.vllm_weights import Contents, checked_adapter, read_contents
-from services.rollout.weights import checked_directory
+from services.rollout.vllm_weights import AdapterCopy, Contents, read_contents
+from services.rollout.weights import check_base, checked_directory, reading, same_weights
 
 WATCH_SECONDS = 0.5
 """Between two looks whether vLLM's processes live."""
@@ -41,6 +41,8 @@ class Policy:
     difference: float
     """To the canary, in nats."""
     adapter: Any = None
+    files: AdapterCopy | None = None
+    """What vLLM reads the adapter from; goes when the last request that began with it has ended."""
 
 
 class Policies:
@@ -79,7 +81,7 @@ class Policies:
         async with self._updating:
             held = self._policies.get(source.policy)
             if held is not None and source.version <= held.source.version:
-                if source.version == held.source.version and _same(held.source, source):
+                if source.version == held.source.version and same_weights(held.source, source):
                     return await self._again(held, source)
                 raise EngineError(
                     EngineFault.FAILED_PRECONDITION,
@@ -93,8 +95,9 @@ class Policies:
                 )
             if source.base:
                 return await self._update_adapter(source)
-            directory = await asyncio.to_thread(checked_directory, source.path, source.sha256)
-            contents = await asyncio.to_thread(read_contents, directory)
+            with reading(Path(source.path)):
+                directory = await asyncio.to_thread(checked_directory, source.path, source.sha256)
+                contents = await asyncio.to_thread(read_contents, directory)
             return await (self._first(source, contents) if held is None else self._next(held, source, contents))
 
     async def watch(self) -> None:
@@ -167,14 +170,17 @@ class Policies:
             if not base.core.takes_adapters:
                 message = "this service takes no LoRA adapters; start it with --vllm enable_lora=true"
                 raise EngineError(EngineFault.FAILED_PRECONDITION, message)
-            directory = await asyncio.to_thread(checked_adapter, source.path, source.sha256)
+            check_base(base.source)
+            files = await asyncio.to_thread(AdapterCopy, source.path, source.sha256, base.contents.tensors)
             from vllm.lora.request import LoRARequest
 
             number = next(self._adapter_ids)
-            adapter = LoRARequest(f"{source.policy}@{number}", number, str(directory))
+            adapter = LoRARequest(f"{source.policy}@{number}", number, str(files.path))
             await base.core.add_adapter(adapter)
             difference = await _difference(base.core, base.text, source, adapter)
-            self._policies[source.policy] = Policy(source, base.contents, base.core, base.text, difference, adapter)
+            self._policies[source.policy] = Policy(
+                source, base.contents, base.core, base.text, difference, adapter, files
+            )
             return difference
 
     async def _serve_again(self, held: Policy) -> None:
@@ -241,9 +247,3 @@ async def _difference(core: Core, text: Text, source: WeightSource, adapter: Any
         text.check_sequence(f"canary[{place}].sequence", probe.sequence)
     values = await all_at_once(given_logprobs(core, probe.sequence, adapter) for probe in source.canary)
     return check_canary(source.canary, values, source.tolerance)
-
-
-def _same(held: WeightSource, source: WeightSource) -> bool:
-    if held.sha256 and source.sha256:
-        return held.sha256 == source.sha256
-    return Path(held.path) == Path(source.path)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.rollout.canary import check_finite
 from services.rollout.engine import Completion, EngineError, EngineFault, FinishReason, Sampling, TokenSequence
 from services.rollout.vllm_core import Core
 from services.rollout.vllm_text import Text
@@ -71,7 +71,7 @@ async def choose(ask: Ask, choices: Sequence[Sequence[int]]) -> Completion:
 
 
 async def given_logprobs(core: Core, sequence: TokenSequence, adapter: Any) -> tuple[float, ...]:
-    """Of each completion token, in nats. Raises EngineError.
+    """Of each completion token, in nats; whatever numbers the engine computes. Raises EngineError.
 
     The last token is not read but drawn, with no other allowed: a sequence may then be as long as the model's positions,
     and vLLM takes the log-probability before it looks at what is allowed.
@@ -84,7 +84,7 @@ async def given_logprobs(core: Core, sequence: TokenSequence, adapter: Any) -> t
     answer = await core.ask(read, params, adapter)
     before: Any = answer.prompt_logprobs
     values = [before[place][read[place]].logprob for place in range(len(sequence.prompt_token_ids), len(read))]
-    return _finite([*values, *_drawn_logprobs(answer.outputs[0])])
+    return tuple(map(float, [*values, *_drawn_logprobs(answer.outputs[0])]))
 
 
 def _params(sampling: Sampling, *, prompt_logprobs: int | None = None, **more: Any) -> Any:
@@ -113,9 +113,10 @@ def _completion(
             EngineFault.INTERNAL,
             f"vLLM gave {len(logprobs)} log-probabilities and {len(versions)} versions for {len(ids)} tokens",
         )
+    check_finite(logprobs)
     return Completion(
         token_ids=tuple(ids),
-        logprobs=_finite(logprobs),
+        logprobs=tuple(map(float, logprobs)),
         text=ask.text.before_stop(list(ids), ask.sampling.stop),
         finish_reason=FinishReason.STOP if reason == "stop" else FinishReason.LENGTH,
         policy_version=min(versions, default=ask.version),
@@ -136,13 +137,6 @@ def _versions(ask: Ask, output: Any) -> list[int]:
     if ask.adapter is not None:
         return [ask.version] * len(output.token_ids)
     return [int(span.version) for span in output.weight_versions or () for _ in range(span.start, span.end)]
-
-
-def _finite(values: Iterable[float]) -> tuple[float, ...]:
-    numbers = tuple(map(float, values))
-    if not all(map(math.isfinite, numbers)):
-        raise EngineError(EngineFault.INTERNAL, "the policy's log-probabilities are not finite")
-    return numbers
 
 
 async def all_at_once(works: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:

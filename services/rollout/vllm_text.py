@@ -102,5 +102,5 @@ def load_text(directory: Path, positions: int, vocabulary: int) -> Text:
         raise bad_path(directory, f"has a tokenizer of {len(tokenizer)} tokens for a model that knows {vocabulary}")
     configured = getattr(settings, "eos_token_id", None)
     ids = tokenizer.eos_token_id if configured is None else configured
-    stop_ids = () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+    stop_ids = tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
     return Text(tokenizer, stop_ids, positions, vocabulary)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.rollout.weights import bad_path, settings_digest, weight_files
-
-ADAPTER = "adapter_model.safetensors"
+from services.rollout.weights import bad_path, readable_directory, reading, settings_digest, weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,27 @@ def read_contents(directory: Path) -> Contents:
     return Contents(settings_digest(directory), tuple(sorted(tensors)))
 
 
-def checked_adapter(path: str, sha256: str) -> Path:
-    """The directory, where it holds a LoRA adapter with this checksum (if one is given)."""
-    directory = Path(path)
-    for name in ("adapter_config.json", ADAPTER):
-        if not (directory / name).is_file():
-            raise bad_path(directory, f"has no {name}; it must be a LoRA adapter that this service can read")
-    if sha256:
-        with (directory / ADAPTER).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
-            raise bad_path(directory, f"has an {ADAPTER} with the SHA-256 {found}, not {sha256}")
-    return directory
+class AdapterCopy:
+    """A checked copy of a LoRA adapter, which is there for as long as this object is.
+
+    vLLM reads an adapter's files again whenever it has made room for another one. Those of the trainer may have changed
+    since they were proven, or be gone, which ends vLLM's process.
+    """
+
+    def __init__(self, path: str, sha256: str, tensors: Sequence[tuple[str, str, tuple[int, ...]]]) -> None:
+        """tensors: of the base's `Contents`.
+
+        Raises EngineError (FAILED_PRECONDITION) for what is not supported, damaged, has another checksum, or does not
+        fit the base: vLLM itself takes factors of wrong shapes, and leaves out what it has no module for.
+        """
+        from services.rollout.adapter import FILES, read_adapter
+
+        directory = readable_directory(path)
+        self.path = Path(tempfile.mkdtemp(prefix="assay-adapter-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        with reading(directory):
+            for name in FILES:
+                if (directory / name).is_file():
+                    shutil.copyfile(directory / name, self.path / name)
+        shapes = {name: shape for name, _, shape in tensors}
+        read_adapter(self.path, sha256, named=directory).check_fits(directory, shapes)

@@ -9,14 +9,15 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from services.rollout.engine import EngineError, EngineFault
+from services.rollout.engine import EngineError, EngineFault, WeightSource
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -28,6 +29,7 @@ SETTINGS = (
     "added_tokens.json",
     "vocab*",
     "merges.txt",
+    "*.model",
 )
 """Files beside the weights that decide what the model is; equal ones mean that only the weights changed."""
 
@@ -35,6 +37,33 @@ SETTINGS = (
 def bad_path(directory: Path, why: str) -> EngineError:
     """The error for a directory that does not hold a model."""
     return EngineError(EngineFault.FAILED_PRECONDITION, f"path {str(directory)!r} {why}")
+
+
+def same_weights(held: WeightSource, source: WeightSource) -> bool:
+    """Whether a source of the version that is held says the same."""
+    if held.base != source.base:
+        return False
+    if held.sha256 and source.sha256:
+        return held.sha256 == source.sha256
+    return Path(held.path) == Path(source.path)
+
+
+def check_base(base: WeightSource) -> None:
+    """Raises EngineError (FAILED_PRECONDITION) where the weights are an adapter's, which no other is laid on."""
+    if base.base:
+        raise EngineError(
+            EngineFault.FAILED_PRECONDITION,
+            f"base {base.policy!r} is itself an adapter, on {base.base!r}; it must be a policy with whole weights",
+        )
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Makes what files may do at any moment (vanish, be unreadable) the error of their directory."""
+    try:
+        yield
+    except OSError as error:
+        raise bad_path(directory, f"cannot be read: {error.strerror or type(error).__name__}") from error
 
 
 def readable_directory(path: str) -> Path:
@@ -56,16 +85,16 @@ def checked_directory(path: str, sha256: str) -> Path:
     if sha256:
         if files[0].name != WEIGHTS:
             raise bad_path(directory, f"has its weights in shards, but sha256 is that of {WEIGHTS}")
-        check_sha256(files[0], sha256)
+        check_sha256(files[0], sha256, directory)
     return directory
 
 
-def check_sha256(file: Path, sha256: str) -> None:
-    """Raises EngineError where the file has another checksum."""
+def check_sha256(file: Path, sha256: str, directory: Path) -> None:
+    """Raises EngineError where the file has another checksum. directory: for the error."""
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
-        raise bad_path(file.parent, f"has a file {file.name} with the SHA-256 {found}, not {sha256}")
+        raise bad_path(directory, f"has a file {file.name} with the SHA-256 {found}, not {sha256}")
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -77,8 +106,10 @@ def weight_files(directory: Path) -> list[Path]:
         raise bad_path(directory, f"has no {WEIGHTS} and no {SHARDS}")
     try:
         names: set[str] = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise bad_path(directory, f"has a file {SHARDS} that cannot be read: {error!r}") from error
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise bad_path(directory, f"has a file {SHARDS} whose weight_map does not name files of the directory")
     return [directory / name for name in sorted(names)]
 
 
@@ -86,19 +117,19 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
     """Every tensor by name, on the CPU; refuses files that are damaged and numbers that are not finite."""
     tensors: dict[str, torch.Tensor] = {}
     for file in weight_files(directory):
-        tensors |= read_tensors(file)
+        tensors |= read_tensors(file, directory)
     return tensors
 
 
-def read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """Those of one file."""
+def read_tensors(file: Path, directory: Path) -> dict[str, torch.Tensor]:
+    """Those of one file. directory: for errors."""
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise bad_path(file.parent, f"has a file {file.name} that cannot be read: {error}") from error
+        raise bad_path(directory, f"has a file {file.name} that cannot be read: {error}") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise bad_path(file.parent, f"has weights that are not finite: {name}")
+            raise bad_path(directory, f"has weights that are not finite: {name}")
     return tensors
 
 
@@ -125,6 +156,7 @@ def exchange_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) 
     fits = tensors.keys() <= own.keys() and all(
         group
         and own[group[0]].shape == tensors[group[0]].shape
+        and own[group[0]].is_floating_point() == tensors[group[0]].is_floating_point()
         and all(torch.equal(tensors[group[0]], tensors[other]) for other in group[1:])
         for group in groups
     )

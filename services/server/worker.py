@@ -32,6 +32,8 @@ from services.server.logs import configure_logs, get_logger
 SLACK_SECONDS = 5.0
 """A call that outstays its time by this much ends the process even if it holds the interpreter lock. The parent kills
 sooner; this is for a parent that died meanwhile."""
+LONGEST_SECONDS = 1e9
+"""A deadline of gRPC's may be thousands of years away, further than the clock that ends the process can count."""
 
 
 def _load(path: str) -> Callable[..., Any]:
@@ -94,10 +96,15 @@ def main() -> None:
         asyncio.run(_serve_side_by_side(target, connection, reader, ready))
 
 
+def _end_after(seconds: float) -> None:
+    """Ends the process where a call outstays its time."""
+    faulthandler.dump_traceback_later(min(seconds, LONGEST_SECONDS) + SLACK_SECONDS, exit=True)
+
+
 def _serve_one_by_one(target: Any, connection: socket.socket, requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     while True:
         request = requests.get()
-        faulthandler.dump_traceback_later(request["seconds"] + SLACK_SECONDS, exit=True)
+        _end_after(request["seconds"])
         try:
             result = getattr(target, request["method"])(request["payload"])
             if inspect.isgenerator(result):
@@ -128,7 +135,7 @@ async def _serve_side_by_side(target: Any, connection: socket.socket, reader: _R
 
     def watch() -> None:
         latest = max(ends.values())
-        faulthandler.dump_traceback_later(max(0.0, latest - loop.time()) + SLACK_SECONDS, exit=True)
+        _end_after(max(0.0, latest - loop.time()))
 
     def more(request: dict[str, Any], seconds: float) -> None:
         ends[request["call"]] += seconds

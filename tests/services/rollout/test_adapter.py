@@ -126,9 +126,12 @@ BAD = [
     (config(r=5), r"of the shapes \(4, 32\) and \(32, 4\) for .*; with r = 5 they must be \(5, in\) and \(out, 5\)"),
     (
         config(lora_alpha=float("inf")),
-        "has lora_alpha = Infinity in its adapter_config.json; it must be a finite number",
+        r"has lora_alpha = Infinity in its adapter_config.json; it must be a number from -1e\+30 to 1e\+30",
     ),
     (config(lora_alpha=None), "has lora_alpha = null"),
+    (config(lora_alpha=10**400), "has lora_alpha = 1000"),
+    (lambda path: (path / "adapter_config.json").write_text("[" * 100_000), "adapter_config.json that cannot be read"),
+    (tensors(lambda held: [each.fill_(1e30) for each in held.values()]), "makes weights that are not finite: model"),
     (tensors(lambda held: held.clear()), "has no tensors"),
     (
         tensors(lambda held: held.pop(Q)),
@@ -138,7 +141,7 @@ BAD = [
     (tensors(lambda held: held.update({Q: torch.ones(4, 7)})), r"of shape \(32, 32\) by a product of shape \(32, 7\)"),
     (
         renamed("q_proj", "w_proj"),
-        "changes 'model.layers.0.self_attn.w_proj.weight', which its base 'policy' does not have",
+        "changes 'model.layers.0.self_attn.w_proj.weight', which its base does not have",
     ),
     (renamed("layers.0.self_attn.q_proj", "norm"), r"of shape \(32,\) by a product of shape"),
     (
@@ -198,3 +201,15 @@ def test_half_precision_factors_are_read_as_numbers(model_dir: Path, tmp_path: P
     assert adapter.scale == 2.0
     for factors in adapter.factors.values():
         assert factors.down.dtype == factors.up.dtype == torch.float32
+
+
+def test_a_base_is_no_adapter_and_makes_no_room_for_its_own(model_dir: Path, other_dir: Path, tmp_path: Path) -> None:
+    engine = TransformersEngine(2, 16, "float32", "cpu")
+    load(engine, "policy", 1, model_dir)
+    load(engine, "teacher", 1, other_dir)
+    for version in (1, 2):
+        lay(engine, version, save_adapter(tmp_path / str(version), factors_for(model_dir, seed=version)))
+        assert set(engine.versions) == {"policy", "adapted"}
+    with pytest.raises(EngineError, match="base 'adapted' is itself an adapter, on 'policy'") as caught:
+        engine.update_weights(WeightSource("second", 1, str(tmp_path / "1"), base="adapted"))
+    assert caught.value.fault is EngineFault.FAILED_PRECONDITION

@@ -22,7 +22,7 @@ from services.rollout.transformers_engine import TransformersEngine
 from services.rollout.weights import exchange_weights
 from tests.services.rollout.plain_engine import engine_with, generated, load, never, scored
 from tests.services.rollout.stale_weights import stale
-from tests.services.rollout.tiny_model import load_plain, plain_logprobs, save_tiny_model
+from tests.services.rollout.tiny_model import load_plain, plain_logprobs, save_tiny_model, tiny_tokenizer
 
 TOLERANCE = 1e-4
 PROMPTS = [Prompt("sum", "12 + 30 = ")]
@@ -180,3 +180,19 @@ def test_the_canary_asks_the_model_that_samples(model_dir: Path, tmp_path: Path)
     mine = Probe(tokens, result.completions[0].logprobs)
     assert engine.update_weights(source(model_dir, 5, (mine,))) < 1e-5
     assert engine.logprobs("policy", [tokens], never).sequences[0] == pytest.approx(mine.logprobs, abs=1e-5)
+
+
+def test_log_probs_that_are_not_finite_reach_nobody(model_dir: Path, tmp_path: Path) -> None:
+    model = load_plain(model_dir)
+    with torch.no_grad():
+        model.get_submodule("model.norm").weight.fill_(3e38)  # pyright: ignore
+        model.get_submodule("lm_head").weight.mul_(1e3)  # pyright: ignore
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    engine = engine_with(tmp_path)  # the weights are finite
+    with pytest.raises(EngineError, match="log-probabilities are not finite") as caught:
+        scored(engine, "policy", SEQUENCES)
+    assert caught.value.fault is EngineFault.INTERNAL
+    with pytest.raises(EngineError, match=r"canary: the engine's log-probability is (nan|-?inf) at token") as caught:
+        engine.update_weights(source(tmp_path, 4, canary_of(model_dir)))
+    assert caught.value.fault is EngineFault.DATA_LOSS

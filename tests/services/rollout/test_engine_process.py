@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -27,8 +29,9 @@ from services.rollout.engine import (
     WeightSource,
 )
 from services.rollout.engine_host import EngineHost
-from services.rollout.engine_messages import SERVED, ServedSource
+from services.rollout.engine_messages import SERVED, SOURCE, ServedSource
 from services.rollout.engine_process import EngineProcess
+from services.rollout.transformers_engine import TransformersEngine
 from services.server.pool import WorkerPool
 
 ENGINE = {"max_policies": 4, "max_batch_sequences": 64, "dtype": "float32", "device": "cpu"}
@@ -97,6 +100,22 @@ def test_a_caller_that_leaves_before_its_turn_costs_nothing(tmp_path: Path) -> N
             (tmp_path / "go").touch()
             assert len(await running) == 1
             assert len(await everything(engine, request(""))) == 1
+
+    run(scenario)
+
+
+def test_an_engine_that_hangs_when_its_caller_has_left_is_replaced(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("services.rollout.engine_process.STUCK_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with waiting_engine(tmp_path) as (pool, engine):
+            pids = pool.pids
+            leaves = asyncio.create_task(everything(engine, request("gate")))  # never opened, and without a deadline
+            await until((tmp_path / "started").exists)
+            leaves.cancel()
+            await until(lambda: pool.pids not in (pids, []))
+            assert len(await everything(engine, request(""), 30.0)) == 1
+            await until(lambda: not any(Path(engine._cancel_files.name).iterdir()))
 
     run(scenario)
 
@@ -233,3 +252,26 @@ def test_a_policy_that_cannot_be_loaded_again_is_left_out(tmp_path: Path, model_
         "message": "policy 'lost' is not held; held: policy",
         "held": ["policy"],
     }
+
+
+def test_one_policy_that_breaks_costs_a_new_process_no_other(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = TransformersEngine.update_weights
+
+    def out_of_memory(engine: TransformersEngine, source: WeightSource) -> float:
+        if source.policy == "large":
+            raise RuntimeError("no memory")
+        return update(engine, source)
+
+    monkeypatch.setattr(TransformersEngine, "update_weights", out_of_memory)
+    host = host_of(served("large", model_dir), served("policy", model_dir))
+    assert host.begin({"request": WORK, **limits(time.time() + 600, Path("/no"))})["held"] == ["policy"]
+
+
+def test_a_policy_that_made_room_is_not_kept_by_the_request_before(tmp_path: Path, model_dir: Path) -> None:
+    host = EngineHost(ENGINE | {"max_policies": 1}, SERVED.dump_python([served("policy", model_dir)], mode="json"))
+    assert host.begin({"request": WORK, **limits(time.time() + 600, tmp_path / "no")})["held"] == ["policy"]
+    model = weakref.ref(host._engine._policies["policy"].model)
+    answer = host.update_weights(SOURCE.dump_python(served("other", model_dir).source, mode="json"))
+    assert answer["held"] == ["other"]
+    gc.collect()
+    assert model() is None

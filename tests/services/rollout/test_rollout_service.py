@@ -144,6 +144,18 @@ BAD_REQUESTS = [
     (request(prompts=[]), "prompts is empty"),
     (request(prompts=[rollout_pb2.Prompt(text="1")]), r"prompts[0].id has 0 characters"),
     (request(prompts=[rollout_pb2.Prompt(id="a", text="1")] * 2), r"prompts[1].id is 'a' again"),
+    (
+        request(prompts=[rollout_pb2.Prompt(id=str(number)) for number in range(16385)]),
+        "prompts has 16385 entries; it must have at most 16384",
+    ),
+    (
+        request(prompts=[rollout_pb2.Prompt(id="a", text="1" * (2**20 + 1))]),
+        "prompts[0].text has 1048577 characters; it must have at most 1048576",
+    ),
+    (
+        request(prompts=[rollout_pb2.Prompt(id="a", text="1", trace_id="t" * 257)]),
+        "prompts[0].trace_id has 257 characters; it must have at most 256",
+    ),
     (request(samples=0), "samples is 0; it must be 1 to 1024"),
     (request(samples=1025), "samples is 1025; it must be 1 to 1024"),
     (request(**sampling(temperature=-0.5)), "sampling.temperature is -0.5; it must be finite and at least 0"),
@@ -195,6 +207,16 @@ def test_a_bad_generate_request_is_named(stub: Any, bad: rollout_pb2.GenerateReq
             ),
             f"the token 4294967295; the vocabulary ends at {VOCABULARY - 1}",
         ),
+        (
+            "Logprobs",
+            rollout_pb2.LogprobsRequest(policy="policy", sequences=[rollout_pb2.TokenSequence()] * 16385),
+            "sequences has 16385 entries; it must have at most 16384",
+        ),
+        (
+            "UpdateWeights",
+            update(*[probe([1], [2], [-1.0])] * 16385, tolerance=1.0),
+            "canary has 16385 entries; it must have at most 16384",
+        ),
         ("UpdateWeights", rollout_pb2.UpdateWeightsRequest(path="/x"), "policy has 0 characters"),
         (
             "UpdateWeights",
@@ -239,6 +261,16 @@ def test_other_bad_requests_are_named(stub: Any, method: str, bad: Any, message:
         getattr(stub, method)(bad)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert message in caught.value.details()
+
+
+@pytest.mark.parametrize("letter", ["\x01", "é", "\U0001f600", "%"])
+def test_a_long_error_fits_into_grpcs_trailers(stub: Any, letter: str) -> None:
+    path = "/" + letter * (4000 // len(letter.encode()))
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.UpdateWeights(rollout_pb2.UpdateWeightsRequest(policy="p", path=path))
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert caught.value.details().startswith("path '/")
+    assert caught.value.details().endswith("' is not a directory that this service can read")
 
 
 def test_a_cancelled_call_frees_the_engine_and_costs_no_policy(service: Any, stub: Any, client: RolloutClient) -> None:

@@ -11,6 +11,7 @@ from transformers import Gemma2Config, GPT2Config, MistralConfig, Qwen2Config
 
 from services.rollout.engine import EngineError, EngineFault, FinishReason, Generation, Prompt, Sampling, TokenSequence
 from services.rollout.transformers_engine import TransformersEngine
+from services.rollout.vllm_text import load_text
 from tests.services.rollout.plain_engine import engine_with, generated, load, never
 from tests.services.rollout.tiny_model import (
     ALPHABET,
@@ -211,14 +212,15 @@ def test_a_completion_comes_as_soon_as_its_last_token_is_sampled(engine: Transfo
 
     sampling = Sampling(max_new_tokens=40, seed=2, stop=("ab", "7"))
     request = Generation("policy", tuple(PROMPTS), 16, sampling)  # 64 completions: one batch
+    plan = engine.plan(request, never)
     ended = set()
-    for finished in engine.generate(request, count):
+    for finished in engine.sample(plan, 0, count):
         assert steps == len(finished.completion.token_ids)
         ended.add(steps)
     assert len(ended) > 10
     assert steps == 40
     steps = 0
-    generator = engine.generate(request, count)
+    generator = engine.sample(plan, 0, count)
     next(generator)
     before = steps
     generator.close()
@@ -228,7 +230,7 @@ def test_a_completion_comes_as_soon_as_its_last_token_is_sampled(engine: Transfo
 def test_the_batches_of_a_request_are_computed_one_by_one(model_dir: Path) -> None:
     engine = engine_with(model_dir, rows=5)
     request = Generation("policy", tuple(PROMPTS), 3, Sampling(max_new_tokens=8, seed=1))
-    plan = engine.plan(request)
+    plan = engine.plan(request, never)
     assert plan.batches == 3  # of 5, 5 and 2 completions
     parts = [list(engine.sample(plan, batch, never)) for batch in range(3)]
     assert [len(part) for part in parts] == [5, 5, 2]
@@ -321,3 +323,28 @@ def test_the_policy_not_used_for_longest_makes_room(model_dir: Path) -> None:
     with pytest.raises(EngineError, match="policy 'b' is not held; held: a, c") as caught:
         engine.logprobs("b", [TokenSequence((1,), (2,))], never)
     assert caught.value.fault is EngineFault.NOT_FOUND
+
+
+def test_ends_of_sequence_outside_the_vocabulary_are_none(tmp_path: Path) -> None:
+    directory = save_tiny_model(tmp_path, flat=0.5)
+    settings = directory / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token_id": [-1, EOS_ID, 10**6]}))
+    (result,) = generated(
+        engine_with(directory), "policy", [Prompt("a", "1")], 20, Sampling(max_new_tokens=4, choices=("12", "ab"))
+    )
+    assert {each.text for each in result.completions} == {"12", "ab"}
+    assert {each.token_ids[-1] for each in result.completions} == {EOS_ID}
+    assert load_text(directory, 128, VOCABULARY).stop_ids == (EOS_ID,)
+
+
+def test_an_interrupt_ends_the_reading_of_prompts(engine: TransformersEngine) -> None:
+    calls: list[None] = []
+
+    def interrupt() -> None:
+        calls.append(None)
+        if len(calls) == 3:
+            raise EngineError(EngineFault.CANCELLED, "enough")
+
+    bad_last = (*(Prompt(str(number), "1") for number in range(9)), Prompt("late", token_ids=(99,)))
+    with pytest.raises(EngineError, match="enough"):
+        engine.plan(Generation("policy", bad_last, 1, Sampling(max_new_tokens=2)), interrupt)

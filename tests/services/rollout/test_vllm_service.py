@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -151,6 +152,20 @@ def test_an_adapter_that_misses_its_canary_leaves_the_one_before(client, models,
     assert caught.value.code is grpc.StatusCode.DATA_LOSS
     assert client.describe().policies["adapted"] == 1
     assert_from(merged, client.generate("adapted", MANY[:3], 2, Sampling(max_new_tokens=20)))
+
+
+def test_adapters_are_sampled_as_they_were_proven_whatever_becomes_of_their_folders(service, client, models, tmp_path):
+    processes = [process.pid for process in service.processes("EngineCore")]
+    factors = [factors_for(models[0], seed=seed) for seed in (1, 2)]
+    merged = [save_merged(tmp_path / f"merged{place}", models[0], each, 8 / 4) for place, each in enumerate(factors)]
+    folders = [save_adapter(tmp_path / f"adapter{place}", each) for place, each in enumerate(factors)]
+    for name, folder, right in zip("ab", folders, merged, strict=True):  # vLLM has room for one of them
+        client.update_weights(name, 1, folder, base="policy", canary=probes(right), tolerance=TOLERANCE)
+    (folders[0] / "adapter_model.safetensors").write_bytes((folders[1] / "adapter_model.safetensors").read_bytes())
+    shutil.rmtree(folders[1])
+    for name, right in [*zip("ab", merged, strict=True)] * 2:
+        assert_from(right, client.generate(name, MANY[:3], 2, Sampling(max_new_tokens=20)))
+    assert [process.pid for process in service.processes("EngineCore")] == processes
 
 
 def test_a_canary_is_looked_at_again_for_the_version_that_is_served(client, models):

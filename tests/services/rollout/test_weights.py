@@ -146,7 +146,25 @@ def broken(name: str) -> Callable[[Path], None]:
     return lambda directory: (directory / name).write_text("{not json") and None
 
 
+def shards(index: str) -> Callable[[Path], None]:
+    def write(directory: Path) -> None:
+        (directory / "model.safetensors").unlink()
+        (directory / "model.safetensors.index.json").write_text(index)
+
+    return write
+
+
+def whole_numbers(directory: Path) -> None:
+    file = directory / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', b'"I32"'))
+
+
 BAD_DIRECTORIES = [
+    (shards('{"weight_map": {}}'), "index.json whose weight_map does not name files of the directory"),
+    (shards('{"weight_map": {"a": 5, "b": "c"}}'), "index.json whose weight_map does not name files of the directory"),
+    (shards('{"weight_map": {"a": "../a"}}'), "index.json whose weight_map does not name files of the directory"),
+    (shards("[" * 100_000), "has a file model.safetensors.index.json that cannot be read"),
+    (whole_numbers, "has whole numbers for .*, which takes floating-point numbers"),
     (shutil.rmtree, "is not a directory that this service can read"),
     (without("config.json"), "has no config.json"),
     (without("model.safetensors"), "has no model.safetensors and no model.safetensors.index.json"),
@@ -207,3 +225,24 @@ def test_versions_grow_and_an_update_sent_twice_changes_nothing(
             load(engine, "policy", version, directory, sha256)
         assert caught.value.fault is EngineFault.FAILED_PRECONDITION
     assert engine.versions == {"policy": 5}
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_files_that_vanish_while_they_are_read_are_an_error_of_their_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    directory = save_tiny_model(tmp_path)
+    sha256 = sha256_of(directory)
+    is_file = Path.is_file
+
+    def last_seen(path: Path) -> bool:
+        was_there = is_file(path)
+        if path.name == file:
+            path.unlink(missing_ok=True)
+        return was_there
+
+    monkeypatch.setattr(Path, "is_file", last_seen)
+    with pytest.raises(EngineError) as caught:
+        load(new_engine(), "policy", 1, directory, sha256)
+    assert caught.value.fault is EngineFault.FAILED_PRECONDITION
+    assert str(tmp_path) in caught.value.message

@@ -82,6 +82,16 @@ def test_large_payloads_pass():
     asyncio.run(scene())
 
 
+def test_a_call_may_have_all_the_time_that_grpc_can_write():
+    async def scene():
+        async with machines() as pool:
+            (pid,) = pool.pids
+            assert await pool.call("greet", "you", 99_999_999 * 3600.0) == "hello you"
+            assert pool.pids == [pid]
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("method", ["spawn_and_sleep", "spin"])
 def test_a_call_that_outstays_its_time_is_killed_with_its_children(tmp_path, method):
     async def scene():
