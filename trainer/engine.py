@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 from trainer.attribution import inner_products
 from trainer.batching import MicroBatch
 from trainer.composite import Composite, NotFiniteLossError
+from trainer.config import JobFileError
 from trainer.engine_config import EngineConfig, deepspeed_config
 from trainer.group import RankGroup
 from trainer.losses.aggregation import Counts
@@ -145,6 +146,26 @@ class Engine:
         saved = model.state_dict().keys()
         state |= {name: buffer.cpu() for name, buffer in model.named_buffers() if name in saved}
         return state if self._group.rank == 0 else None
+
+    @torch.no_grad()
+    def each_weight(self, names: Sequence[str]) -> Iterator[Tensor]:
+        """These weights, named as Hugging Face names them, whole and on the device; each is there until the next is asked for.
+
+        All ranks ask for all of them in the same order. Raises JobFileError for a name that the model does not have.
+        """
+        import deepspeed
+
+        model = self.policy.model
+        held: dict[str, Tensor] = {
+            **dict(model.named_parameters(remove_duplicate=False)),
+            **dict(model.named_buffers(remove_duplicate=False)),
+        }
+        if absent := [name for name in names if name not in held]:
+            raise JobFileError([f"rollout.transfer: the model is trained without {absent[0]!r}; take 'files'"])
+        for name in names:
+            parted = self._config.zero_stage == 3 and isinstance(held[name], torch.nn.Parameter)
+            with deepspeed.zero.GatheredParameters([held[name]], enabled=parted):
+                yield held[name].detach()
 
     def save(self, directory: Path) -> None:
         """Writes weights and optimizer state of all ranks. Not atomic: that is `trainer.checkpoint`'s matter."""

@@ -115,6 +115,9 @@ class RolloutSection(Section):
     """Texts that end a completion."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What samples. `assay run` starts it; a submitted job is refused where the rollout service runs another."""
+    transfer: Literal["files", "nccl"] = "files"
+    """How new weights come to the engine: from the folder that the trainer writes, or with `vllm` on GPUs of its own from the
+    trainer's GPU over NCCL. The folder is written in either case."""
     environment: EnvironmentSection | None = None
     """What answers the policy between its turns."""
     max_staleness: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -130,6 +133,12 @@ class RolloutSection(Section):
     """Prompts in one Celery task."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Longest time for a task; a group that is still not there twice that after those asked for before it is asked for again, once."""
+
+    @model_validator(mode="after")
+    def _transfer_has_its_engine(self) -> RolloutSection:
+        if self.transfer == "nccl" and self.engine != "vllm":
+            raise ValueError(f"transfer = 'nccl' needs engine = 'vllm'; {self.engine!r} takes 'files'")
+        return self
 
     @model_validator(mode="after")
     def _penalty_is_whole(self) -> RolloutSection:

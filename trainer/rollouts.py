@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import grpc
 
 from services.addresses import address_of
 from services.client.channel import ServiceError
-from services.client.rollout import RolloutClient
+from services.client.rollout import PendingUpdate, RolloutClient
 from services.client.scoring import ScoringClient
 from services.experience import Experience
 from services.queue.app import make_app
@@ -23,7 +24,7 @@ from services.queue.collection import (
     CollectionSampling,
 )
 from services.queue.connection import connect, redis_url
-from services.rollout.engine import Probe
+from services.rollout.engine import Description, Probe, Served, Transfer, WeightSource
 from services.verdicts import Component
 from trainer.config import JobConfig, JobFileError
 
@@ -73,9 +74,11 @@ class Rollouts:
         """Of the policy that is sampled."""
         return self._published[self.policy].version
 
-    def check_engine(self) -> None:
-        """Raises JobFileError where the service samples with another engine than the job names, ServiceError."""
-        found, wanted = self._client.describe().engine, self._config.rollout.engine
+    def check_engine(self) -> Description:
+        """Raises JobFileError where the service samples with another engine than the job names, or takes no transfer that
+        the job wants; ServiceError."""
+        description, wanted = self._client.describe(), self._config.rollout.engine
+        found = description.engine
         self.calls["rollout"] += 1
         if found != wanted:
             raise JobFileError(
@@ -83,10 +86,37 @@ class Rollouts:
                     f"rollout.engine is {wanted!r}, and the rollout service at {self._client.address} samples with {found!r}"
                 ]
             )
+        if self._config.rollout.transfer == "nccl" and not description.transfer_workers:
+            raise JobFileError(
+                [
+                    f"rollout.transfer is 'nccl', and the rollout service at {self._client.address} does not compute on "
+                    "NVIDIA GPUs; take 'files'"
+                ]
+            )
+        return description
 
     def publish(self, weights: Weights) -> None:
         """Returns once the policy is sampled from these weights. Raises CanaryError, ServiceError."""
         self.canary_difference = self._update(self.policy, weights)
+
+    def begin_transfer(self, weights: Weights, transfer: Transfer) -> PendingUpdate:
+        """The same, with tensors that are sent meanwhile; `transferred` ends it."""
+        self.calls["rollout"] += 1
+        source = WeightSource(
+            policy=self.policy,
+            version=weights.version,
+            path=str(weights.path.absolute()),
+            sha256=weights.sha256,
+            canary=weights.canary,
+            tolerance=weights.tolerance,
+            transfer=transfer,
+        )
+        return self._client.begin_update(source, timeout_seconds=UPDATE_TIMEOUT_SECONDS)
+
+    def transferred(self, weights: Weights, served: Served) -> None:
+        """The policy is sampled from these weights, which went to the engine by a transfer."""
+        self.canary_difference = served.canary_difference
+        self._published[self.policy] = weights
 
     def publish_frozen(self, role: str, weights: Weights) -> None:
         """Serves weights that never change for their log-probabilities, such as `reference`. Raises ServiceError."""
@@ -156,7 +186,7 @@ class Rollouts:
 
     def _update(self, policy: str, weights: Weights) -> float:
         self.calls["rollout"] += 1
-        try:
+        with canary_errors(weights.version):
             served = self._client.update_weights(
                 policy,
                 weights.version,
@@ -166,12 +196,6 @@ class Rollouts:
                 tolerance=weights.tolerance,
                 timeout_seconds=UPDATE_TIMEOUT_SECONDS,
             )
-        except ServiceError as error:
-            if error.code is grpc.StatusCode.DATA_LOSS:
-                raise CanaryError(
-                    f"version {weights.version} of the weights is not what the engine computes with: {error}"
-                ) from error
-            raise
         self._published[policy] = weights
         return served.canary_difference
 
@@ -179,6 +203,19 @@ class Rollouts:
         """A greedy answer is for evaluation, which asks for no log-probabilities."""
         policy = f"{self.policy}.{role}"
         return policy if sampling.temperature > 0 and policy in self._published else ""
+
+
+@contextmanager
+def canary_errors(version: int) -> Iterator[None]:
+    """Turns the ServiceError of a missed canary into CanaryError."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.code is grpc.StatusCode.DATA_LOSS:
+            raise CanaryError(
+                f"version {version} of the weights is not what the engine computes with: {error}"
+            ) from error
+        raise
 
 
 def training_sampling(config: JobConfig) -> CollectionSampling:

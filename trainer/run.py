@@ -25,6 +25,7 @@ from trainer.exits import BAD_JOB, CRASHED, DONE, INTERRUPTED, Interrupted, Stop
 from trainer.group import RankGroup, join_group, leave_group
 from trainer.imports import ImportPathError
 from trainer.losses.user import LossContractError
+from trainer.nccl import absence
 from trainer.policy import ModelError
 from trainer.preflight import check_job
 from trainer.progress import Progress, Superseded, progress_from_environment
@@ -85,6 +86,8 @@ def _run(config: JobConfig, run_dir: Path, stop: StopRequest) -> int:
     configure_logs("trainer")
     disable_progress_bar()
     check_job(config)
+    if config.rollout.transfer == "nccl" and (why := absence()):
+        raise JobFileError([f"rollout.transfer is 'nccl', and the trainer cannot send: {why}; take 'files'"])
     for scorer in config.scorer_names():
         address_of(scorer)  # one that nobody serves is told before the warm-up, not after it
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

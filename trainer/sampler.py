@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from trainer.data import Prompt
 from trainer.engine import Engine
 from trainer.evaluation import evaluate, measure
 from trainer.names import unknown_name
+from trainer.nccl import NcclGroup
 from trainer.orders import Orders
 from trainer.pipeline import Lesson, Pipeline
 from trainer.preflight import check_components
 from trainer.prompt_stream import MixedPrompts, open_stream
 from trainer.report import Accuracy
-from trainer.rollouts import Rollouts, Weights, training_sampling
+from trainer.rollouts import Rollouts, Weights, canary_errors, training_sampling
 from trainer.run import Run
+from trainer.weight_transfer import Sender, send_weights
 
 KEPT_VERSIONS = 2
 
@@ -56,10 +59,13 @@ class Sampler:
         self.seconds = {"rollouts": 0.0, "publish": 0.0, "evaluation": 0.0}
         self._rollouts: Rollouts | None = None
         self._pipeline: Pipeline | None = None
+        self._sender: Sender | None = None
+        self._is_published = False
         if run.group.rank == 0:
             config = run.config
             self._rollouts = Rollouts(config, run.progress.job_id, run.progress.attempt)
-            self._rollouts.check_engine()
+            workers = self._rollouts.check_engine().transfer_workers
+            self._sender = Sender(workers, run.group.device, NcclGroup)
             stream = open_stream(config, self._tokenizer)
             self._components = self._check_scorers(self._rollouts, stream)
             samples = config.rollout.samples_per_prompt
@@ -94,10 +100,15 @@ class Sampler:
         folder = self._run.run_dir / "weights" / str(version)
         published = publish(self._engine, self._tokenizer, folder, self._run.group)
         canary = probes(self._engine, self._canary)
+        section = self._run.config.rollout
+        tolerance = section.canary_tolerance or TOLERANCE[self._run.config.deepspeed.dtype]
+        weights = Weights(folder, version, published.sha256, canary, tolerance)
+        # vLLM starts with the first version, from its files
+        is_served = section.transfer == "nccl" and self._is_published and self._transfer(weights)
+        self._is_published = True
         if self._rollouts is not None:
-            section = self._run.config.rollout
-            tolerance = section.canary_tolerance or TOLERANCE[self._run.config.deepspeed.dtype]
-            self._rollouts.publish(Weights(folder, version, published.sha256, canary, tolerance))
+            if not is_served:
+                self._rollouts.publish(weights)
             for old in folder.parent.iterdir():
                 if old.name.isdigit() and not version - KEPT_VERSIONS < int(old.name) <= version:
                     shutil.rmtree(old, ignore_errors=True)
@@ -133,6 +144,16 @@ class Sampler:
         self._run.group.barrier()
         self.seconds["evaluation"] += time.monotonic() - began
         return accuracy
+
+    def _transfer(self, weights: Weights) -> bool:
+        """Whether the policy is sampled from weights that went from GPU to GPU; on rank 0. A collective."""
+        rollouts = self._rollouts
+        with canary_errors(weights.version):
+            update = partial(rollouts.begin_transfer, weights) if rollouts else None
+            served = send_weights(self._engine, weights.path, self._run.group, self._sender, update)
+        if rollouts is not None and served is not None:
+            rollouts.transferred(weights, served)
+        return served is not None
 
     def _judge(self, group: ScoredGroup, step: int) -> Lesson:
         accuracy = self._run.config.evaluation.accuracy

@@ -27,14 +27,15 @@ from services.rollout.engine import (
     SequenceLogprobs,
     Served,
     TokenSequence,
+    WeightSource,
 )
 from services.rollout.limits import MAX_ANSWER_TOKENS
 from services.rollout.wire import (
     finished_from_wire,
     generation_to_wire,
-    probe_to_wire,
     prompt_completions_from_wire,
     sequence_to_wire,
+    source_to_wire,
 )
 
 CHUNK_SEQUENCES = 1024
@@ -43,6 +44,27 @@ CHUNK_BYTES = MAX_MESSAGE_BYTES // 2
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 
 T = TypeVar("T")
+
+
+class PendingUpdate:
+    """An update that is under way."""
+
+    def __init__(self, call: Any, address: str) -> None:
+        self._call, self._address = call, address
+
+    def ended(self) -> bool:
+        """Whether there is a result."""
+        return self._call.done()
+
+    def cancel(self) -> None:
+        """Ends it: the service takes no more tensors, and serves the weights from before."""
+        self._call.cancel()
+
+    def result(self) -> Served:
+        """Waits for it. Raises ServiceError, ServiceUnavailableError."""
+        with service_errors("rollout", self._address):
+            answer = self._call.result()
+        return Served(answer.version, answer.canary_difference)
 
 
 class RolloutClient:
@@ -138,23 +160,20 @@ class RolloutClient:
         the engine's may differ by up to `tolerance` nats, else ServiceError (DATA_LOSS) is raised. Sending an update
         twice is harmless.
         """
-        request = rollout_pb2.UpdateWeightsRequest(
-            policy=policy,
-            version=version,
-            path=str(Path(path).absolute()),
-            sha256=sha256,
-            base=base,
-            canary=[probe_to_wire(probe) for probe in canary],
-            tolerance=tolerance,
-        )
-        answer = self._call(self._stub.UpdateWeights, request, time.monotonic() + timeout_seconds)
+        source = WeightSource(policy, version, str(Path(path).absolute()), sha256, base, tuple(canary), tolerance)
+        answer = self._call(self._stub.UpdateWeights, source_to_wire(source), time.monotonic() + timeout_seconds)
         return Served(answer.version, answer.canary_difference)
+
+    def begin_update(self, source: WeightSource, *, timeout_seconds: float = 900.0) -> PendingUpdate:
+        """Sends an update with a `Transfer` and returns at once, so that its tensors can be sent; it is tried once."""
+        call = self._stub.UpdateWeights.future(source_to_wire(source), timeout=timeout_seconds)
+        return PendingUpdate(call, self.address)
 
     def describe(self, *, timeout_seconds: float = 60.0) -> Description:
         """What samples, and the policies that are held."""
         deadline = time.monotonic() + timeout_seconds
         answer = self._call(self._stub.Describe, rollout_pb2.DescribeRolloutRequest(), deadline)
-        return Description(answer.engine, answer.dtype, dict(answer.policies))
+        return Description(answer.engine, answer.dtype, dict(answer.policies), answer.transfer_workers)
 
     def logprobs(
         self, policy: str, sequences: Sequence[TokenSequence], *, timeout_seconds: float = 600.0

@@ -131,6 +131,31 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor of a model's file."""
+
+    name: str
+    dtype: str
+    """`float32`, `bfloat16` or `float16`."""
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Tensors that the trainer broadcasts from its GPU while an update lasts."""
+
+    backend: str
+    """`nccl`."""
+    group: bytes
+    """NCCL's unique id; the trainer has rank 0, the engine's workers have the ranks from 1 on."""
+    new_group: bool
+    """Whether the workers are to join it; otherwise they are in it already."""
+    world_size: int
+    tensors: tuple[TensorInfo, ...]
+    """In the order in which they are broadcast; all that the update's `path` holds."""
+
+
+@dataclass(frozen=True, slots=True)
 class WeightSource:
     """Weights to serve: a directory with `config.json`, tokenizer and safetensors, as `version` of `policy`."""
 
@@ -144,6 +169,8 @@ class WeightSource:
     canary: tuple[Probe, ...] = ()
     tolerance: float = 0.0
     """Largest difference in nats to the canary with which the version is served."""
+    transfer: Transfer | None = None
+    """Not None: an engine that serves an earlier version may take the tensors from the trainer, not from `path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +191,8 @@ class Description:
     dtype: str
     policies: Mapping[str, int]
     """Name to the version that is served."""
+    transfer_workers: int = 0
+    """See `RolloutEngine`."""
 
 
 class EngineFault(StrEnum):
@@ -204,6 +233,8 @@ class RolloutEngine(Protocol):
     """`transformers` or `vllm`."""
     dtype: str
     """Of the weights it holds: `float32`, `bfloat16`, `float16`."""
+    transfer_workers: int
+    """Workers that take a policy's tensors by a `Transfer`; 0 where the engine takes none."""
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -217,7 +248,8 @@ class RolloutEngine(Protocol):
 
         Raises FAILED_PRECONDITION for a version below the served one, for the served one with another checksum, and
         for a directory that does not hold a model: then the weights from before are served. Raises DATA_LOSS where the
-        canary is missed: then the weights from before are served again, or the policy is held no more.
+        canary is missed: then the weights from before are served again, or the policy is held no more. Raises
+        UNAVAILABLE where a transfer breaks off, with the same end; one whose caller is cancelled does.
         """
         ...
 

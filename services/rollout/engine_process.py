@@ -102,6 +102,7 @@ class EngineProcess:
     """A `RolloutEngine` over a pool of one worker, which makes an `EngineHost`."""
 
     name = "transformers"
+    transfer_workers = 0
 
     def __init__(self, pool: WorkerPool, dtype: str) -> None:
         """pool: started, with the keyword argument `policies`. `close` closes it."""
@@ -123,6 +124,11 @@ class EngineProcess:
         return {name: served.source.version for name, served in self._served.items()}
 
     async def update_weights(self, source: WeightSource) -> float:
+        if source.transfer:
+            message = (
+                "transfer is given, and the engine transformers takes weights from their folder only; leave it out"
+            )
+            raise EngineError(EngineFault.FAILED_PRECONDITION, message)
         return await asyncio.shield(self._keep(self._update(source)))
 
     async def generate(self, request: Generation, seconds: float | None) -> AsyncGenerator[Finished, None]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protos.gen.assay.v1 import rollout_pb2
-from services.rollout.engine import Generation, Probe, Sampling, TokenSequence, WeightSource
+from services.rollout.engine import Generation, Probe, Sampling, TokenSequence, Transfer, WeightSource
 from services.rollout.limits import (
     MAX_ANSWER_TOKENS,
     MAX_CHOICE_CHARACTERS,
@@ -19,12 +19,18 @@ from services.rollout.limits import (
     MAX_STOP_CHARACTERS,
     MAX_STOP_STRINGS,
 )
-from services.rollout.wire import generation_from_wire, probe_from_wire, sequence_from_wire
+from services.rollout.wire import generation_from_wire, probe_from_wire, sequence_from_wire, transfer_from_wire
 
 MAX_NAME_CHARACTERS = 256
 MAX_PATH_BYTES = 4096
 """As much as Linux takes."""
 SHA256 = re.compile("[0-9a-f]{64}")
+GROUP_BYTES = 128
+"""Of NCCL's unique id."""
+MAX_RANKS = 4096
+MAX_DIMENSIONS, MAX_ELEMENTS = 8, 2**40
+"""Of one tensor."""
+TRANSFER_DTYPES = ("float32", "bfloat16", "float16")
 
 
 class BadRequestError(ValueError):
@@ -91,6 +97,9 @@ def checked_source(request: rollout_pb2.UpdateWeightsRequest) -> WeightSource:
     if not math.isfinite(request.tolerance) or (request.tolerance <= 0 if canary else request.tolerance < 0):
         right = "finite and above 0" if canary else "finite and not negative"
         raise BadRequestError(f"tolerance is {request.tolerance}; it must be {right}")
+    transfer = transfer_from_wire(request.transfer) if request.HasField("transfer") else None
+    if transfer:
+        _check_transfer(transfer, request.base)
     return WeightSource(
         policy=request.policy,
         version=request.version,
@@ -99,6 +108,7 @@ def checked_source(request: rollout_pb2.UpdateWeightsRequest) -> WeightSource:
         base=request.base,
         canary=canary,
         tolerance=request.tolerance,
+        transfer=transfer,
     )
 
 
@@ -145,6 +155,34 @@ def _check_count(field: str, count: int) -> None:
         raise BadRequestError(f"{field} is empty; at least one is needed")
     if count > MAX_SEQUENCES:
         raise BadRequestError(f"{field} has {count} entries; it must have at most {MAX_SEQUENCES}")
+
+
+def _check_transfer(transfer: Transfer, base: str) -> None:
+    if base:
+        raise BadRequestError("transfer and base are both given; adapters are read from their folder, leave one out")
+    if transfer.backend != "nccl":
+        raise BadRequestError(f"transfer.backend is {transfer.backend[:MAX_NAME_CHARACTERS]!r}; it must be 'nccl'")
+    if len(transfer.group) != GROUP_BYTES:
+        raise BadRequestError(f"transfer.group has {len(transfer.group)} bytes; NCCL's unique id has {GROUP_BYTES}")
+    if not 2 <= transfer.world_size <= MAX_RANKS:
+        raise BadRequestError(f"transfer.world_size is {transfer.world_size}; it must be 2 to {MAX_RANKS}")
+    if not transfer.tensors:
+        raise BadRequestError("transfer.tensors is empty; at least one is needed")
+    names: set[str] = set()
+    for place, tensor in enumerate(transfer.tensors):
+        field = f"transfer.tensors[{place}]"
+        _check_name(f"{field}.name", tensor.name)
+        if tensor.name in names:
+            raise BadRequestError(f"{field}.name is {tensor.name!r} again; names must be unique within a transfer")
+        names.add(tensor.name)
+        if tensor.dtype not in TRANSFER_DTYPES:
+            right = ", ".join(TRANSFER_DTYPES)
+            raise BadRequestError(f"{field}.dtype is {tensor.dtype[:MAX_NAME_CHARACTERS]!r}; it must be one of {right}")
+        if len(tensor.shape) > MAX_DIMENSIONS or not 1 <= math.prod(tensor.shape) <= MAX_ELEMENTS:
+            shape = list(tensor.shape[: MAX_DIMENSIONS + 1])
+            raise BadRequestError(
+                f"{field}.shape is {shape}; it must have at most {MAX_DIMENSIONS} dimensions and 1 to {MAX_ELEMENTS} numbers"
+            )
 
 
 def _check_name(field: str, value: str) -> None:

@@ -96,6 +96,7 @@ class RolloutServicer(rollout_pb2_grpc.RolloutServicer):
             policy=source.policy,
             version=source.version,
             path=source.path,
+            transfer=source.transfer.backend if source.transfer else "",
             probes=len(source.canary),
             canary_difference=difference,
         )
@@ -105,7 +106,12 @@ class RolloutServicer(rollout_pb2_grpc.RolloutServicer):
         self, request: rollout_pb2.DescribeRolloutRequest, context: grpc.aio.ServicerContext
     ) -> rollout_pb2.DescribeRolloutResponse:
         engine = self._engine
-        return rollout_pb2.DescribeRolloutResponse(engine=engine.name, dtype=engine.dtype, policies=engine.versions)
+        return rollout_pb2.DescribeRolloutResponse(
+            engine=engine.name,
+            dtype=engine.dtype,
+            policies=engine.versions,
+            transfer_workers=engine.transfer_workers,
+        )
 
     async def _sampled(
         self, generation: Generation, context: grpc.aio.ServicerContext

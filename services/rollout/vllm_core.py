@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from services.rollout.engine import EngineError, EngineFault
+from services.rollout.engine import EngineError, EngineFault, Transfer
 from services.rollout.vllm_options import engine_arguments
+from services.rollout.vllm_transfer import take, while_sent
 from services.rollout.vllm_turns import Turns
 from services.rollout.vllm_weights import Contents
 from services.rollout.weights import bad_path
@@ -34,6 +35,8 @@ class Core:
         self._options = options
         self._llm: Any = None
         self._contents: Contents | None = None
+        self.group = b""
+        """The workers' group with the trainer, of the last transfer; empty before the first of a process."""
         self.turns = Turns()
 
     @property
@@ -73,6 +76,27 @@ class Core:
             raise bad_path(directory, f"cannot be loaded: {_brief(error)}") from error
         self._contents = contents
 
+    def has(self, contents: Contents) -> bool:
+        """Whether a running process has these contents, but for the numbers."""
+        return not self.dead and contents == self._contents
+
+    async def receive(self, transfer: Transfer, version: int, gone: asyncio.Event) -> None:
+        """Takes the weights from the trainer, in place of others of the same contents; alone.
+
+        gone: set when nobody sends any more. After an error the next weights go into a new process: the workers of this
+        one may wait in NCCL for ever.
+        """
+        if gone.is_set():
+            raise EngineError(EngineFault.CANCELLED, "the caller of the update went away")
+        try:
+            await while_sent(take(self._llm, transfer, self.group), gone)
+            await self._llm.update_weight_version(str(version))
+        except Exception as error:
+            self._contents, self.group = None, b""
+            message = f"the transfer broke off, send the update without it: {_brief(error)}"
+            raise EngineError(EngineFault.UNAVAILABLE, message) from error
+        self.group = transfer.group
+
     async def ask(self, prompt: Sequence[int], params: Any, adapter: Any = None) -> Any:
         """vLLM's `RequestOutput` once it is finished; cancelled, the request ends too."""
         from vllm import TokensPrompt
@@ -99,7 +123,7 @@ class Core:
 
     async def stop(self) -> None:
         """Ends vLLM's processes; what they were asked fails."""
-        llm, self._llm, self._contents = self._llm, None, None
+        llm, self._llm, self._contents, self.group = self._llm, None, None, b""
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)
 

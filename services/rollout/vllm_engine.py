@@ -31,6 +31,7 @@ from services.rollout.engine_process import dtype
 from services.rollout.vllm_options import Merged, check_options, engine_options, prepare_environment, resolved_dtype
 from services.rollout.vllm_policies import Policies
 from services.rollout.vllm_sampling import Ask, all_at_once, choose, given_logprobs, sample, stream_seed
+from services.rollout.vllm_transfer import check_transfer, transfer_workers
 from services.server.errors import StartError
 from services.server.options import ServiceParser, positive
 
@@ -81,6 +82,7 @@ class VllmEngine:
 
     def __init__(self, max_policies: int, dtype: str, options: Mapping[str, Any]) -> None:
         self.dtype = resolved_dtype(dtype)
+        self.transfer_workers = transfer_workers(options)
         self._policies = Policies(max_policies, self.dtype, options)
         self._running: set[asyncio.Task[Any]] = set()
         self._watcher: asyncio.Task[Any] | None = None
@@ -91,8 +93,15 @@ class VllmEngine:
         return self._policies.versions
 
     async def update_weights(self, source: WeightSource) -> float:
+        if source.transfer:
+            check_transfer(source.transfer, self.transfer_workers)
         self._watcher = self._watcher or self._keep(self._policies.watch())
-        return await asyncio.shield(self._keep(self._policies.update(source)))
+        gone = asyncio.Event()
+        try:
+            return await asyncio.shield(self._keep(self._policies.update(source, gone)))
+        except asyncio.CancelledError:
+            gone.set()
+            raise
 
     async def generate(self, request: Generation, seconds: float | None) -> AsyncGenerator[Finished, None]:
         finished: asyncio.Queue[Finished | None] = asyncio.Queue()

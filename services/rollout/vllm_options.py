@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from services.rollout.vllm_transfer import CONFIG as TRANSFER
 from services.server.errors import StartError
 from services.server.options import json_object
 
@@ -22,6 +23,7 @@ OWN = {
     "model": "UpdateWeights gives it",
     "tokenizer": "it comes with the weights",
     "dtype": "use --dtype",
+    "weight_transfer_config": "`transfer` of UpdateWeights goes over NCCL",
     "worker_extension_cls": "the service has its own",
     "logprobs_mode": "log-probabilities are those of the policy as it is, raw_logprobs",
     "generation_config": "a request says all about sampling",
@@ -123,6 +125,7 @@ def engine_arguments(directory: str, dtype: str, options: Mapping[str, Any]) -> 
             "dtype": dtype,
             "logprobs_mode": "raw_logprobs",
             "generation_config": "vllm",
+            "weight_transfer_config": dict(TRANSFER),
             "worker_extension_cls": "services.rollout.vllm_worker.WorkerExtension",
         }
     )

@@ -23,6 +23,7 @@ from services.rollout.engine import EngineError, EngineFault, WeightSource
 from services.rollout.vllm_core import Core
 from services.rollout.vllm_sampling import all_at_once, given_logprobs
 from services.rollout.vllm_text import Text, load_text
+from services.rollout.vllm_transfer import check_group, check_tensors
 from services.rollout.vllm_weights import AdapterCopy, Contents, read_contents
 from services.rollout.weights import check_base, checked_directory, reading, same_weights
 
@@ -76,8 +77,11 @@ class Policies:
                 self._policies[used] = self._policies.pop(used)
             yield held
 
-    async def update(self, source: WeightSource) -> float:
-        """The largest difference to the canary, in nats; see `RolloutEngine.update_weights`."""
+    async def update(self, source: WeightSource, gone: asyncio.Event) -> float:
+        """The largest difference to the canary, in nats; see `RolloutEngine.update_weights`.
+
+        gone: set when the caller has gone away, and sends the tensors of a transfer no more.
+        """
         async with self._updating:
             held = self._policies.get(source.policy)
             if held is not None and source.version <= held.source.version:
@@ -95,10 +99,16 @@ class Policies:
                 )
             if source.base:
                 return await self._update_adapter(source)
+            if source.transfer and held is not None:
+                contents = await asyncio.to_thread(_transferred, source)
+                if held.core.has(contents):
+                    check_group(source.transfer, held.core.group)
+                    return await self._next(held, source, contents, gone)
+            source = replace(source, transfer=None)  # vLLM starts, and starts again, from files
             with reading(Path(source.path)):
                 directory = await asyncio.to_thread(checked_directory, source.path, source.sha256)
                 contents = await asyncio.to_thread(read_contents, directory)
-            return await (self._first(source, contents) if held is None else self._next(held, source, contents))
+            return await (self._first(source, contents) if held is None else self._next(held, source, contents, gone))
 
     async def watch(self) -> None:
         """Starts vLLM again where its process has ended, with the weights it had; for ever."""
@@ -145,6 +155,7 @@ class Policies:
             await self._drop(evicted)
         core = Core(self._dtype, self._options)
         try:
+            await core.serve(Path(source.path), contents, source.version)
             policy = await _proven(core, source, contents)
         except BaseException:
             await core.stop()
@@ -152,9 +163,13 @@ class Policies:
         self._policies[source.policy] = policy
         return policy.difference
 
-    async def _next(self, held: Policy, source: WeightSource, contents: Contents) -> float:
+    async def _next(self, held: Policy, source: WeightSource, contents: Contents, gone: asyncio.Event) -> float:
         async with held.core.turns.alone():
             try:
+                if source.transfer:
+                    await held.core.receive(source.transfer, source.version, gone)
+                else:
+                    await held.core.serve(Path(source.path), contents, source.version)
                 policy = await _proven(held.core, source, contents)
             except Exception as error:
                 structlog.get_logger().error("weights refused", policy=source.policy, reason=str(error))
@@ -234,11 +249,19 @@ class Policies:
 
 
 async def _proven(core: Core, source: WeightSource, contents: Contents) -> Policy:
-    """The policy, once `core` has its weights and the canary has shown it; alone."""
-    directory = Path(source.path)
-    await core.serve(directory, contents, source.version)
-    text = await asyncio.to_thread(load_text, directory, core.positions, core.vocabulary)
-    return Policy(source, contents, core, text, await _difference(core, text, source, None))
+    """The policy, once the canary has shown that `core` has its weights; alone."""
+    text = await asyncio.to_thread(load_text, Path(source.path), core.positions, core.vocabulary)
+    difference = await _difference(core, text, source, None)
+    return Policy(replace(source, transfer=None), contents, core, text, difference)
+
+
+def _transferred(source: WeightSource) -> Contents:
+    """Of the folder that holds what is transferred too. Raises EngineError where it holds something else."""
+    with reading(Path(source.path)):
+        contents = read_contents(checked_directory(source.path, ""), numbers=False)
+    if source.transfer:
+        check_tensors(source.transfer, contents)
+    return contents
 
 
 async def _difference(core: Core, text: Text, source: WeightSource, adapter: Any) -> float:

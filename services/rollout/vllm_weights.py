@@ -11,6 +11,9 @@ from pathlib import Path
 
 from services.rollout.weights import bad_path, readable_directory, reading, settings_digest, weight_files
 
+DTYPES = {"F32": "torch.float32", "BF16": "torch.bfloat16", "F16": "torch.float16"}
+"""By their names in a file's header."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -22,8 +25,8 @@ class Contents:
     """Name, dtype and shape of each tensor, by name."""
 
 
-def read_contents(directory: Path) -> Contents:
-    """Of a checked directory; reads every tensor, one at a time.
+def read_contents(directory: Path, *, numbers: bool = True) -> Contents:
+    """Of a checked directory; reads every tensor, one at a time, or without `numbers` the files' headers only.
 
     Raises EngineError (FAILED_PRECONDITION) for a damaged file and for numbers that are not finite.
     """
@@ -35,6 +38,11 @@ def read_contents(directory: Path) -> Contents:
         try:
             with safe_open(file, "pt") as opened:
                 for name in opened.keys():  # noqa: SIM118 - not a mapping
+                    if not numbers:
+                        part = opened.get_slice(name)
+                        dtype = str(part.get_dtype())
+                        tensors.append((name, DTYPES.get(dtype, dtype), tuple(part.get_shape())))
+                        continue
                     tensor = opened.get_tensor(name)
                     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                         raise bad_path(directory, f"has weights that are not finite: {name}")

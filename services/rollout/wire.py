@@ -12,7 +12,10 @@ from services.rollout.engine import (
     Prompt,
     PromptCompletions,
     Sampling,
+    TensorInfo,
     TokenSequence,
+    Transfer,
+    WeightSource,
 )
 
 
@@ -140,3 +143,36 @@ def probe_to_wire(probe: Probe) -> rollout_pb2.Probe:
 
 def probe_from_wire(message: rollout_pb2.Probe) -> Probe:
     return Probe(sequence_from_wire(message.sequence), tuple(message.logprobs))
+
+
+def source_to_wire(source: WeightSource) -> rollout_pb2.UpdateWeightsRequest:
+    return rollout_pb2.UpdateWeightsRequest(
+        policy=source.policy,
+        version=source.version,
+        path=source.path,
+        sha256=source.sha256,
+        base=source.base,
+        canary=[probe_to_wire(probe) for probe in source.canary],
+        tolerance=source.tolerance,
+        transfer=transfer_to_wire(source.transfer) if source.transfer else None,
+    )
+
+
+def transfer_to_wire(transfer: Transfer) -> rollout_pb2.Transfer:
+    return rollout_pb2.Transfer(
+        backend=transfer.backend,
+        group=transfer.group,
+        new_group=transfer.new_group,
+        world_size=transfer.world_size,
+        tensors=[rollout_pb2.TensorInfo(name=t.name, dtype=t.dtype, shape=t.shape) for t in transfer.tensors],
+    )
+
+
+def transfer_from_wire(message: rollout_pb2.Transfer) -> Transfer:
+    return Transfer(
+        backend=message.backend,
+        group=message.group,
+        new_group=message.new_group,
+        world_size=message.world_size,
+        tensors=tuple(TensorInfo(t.name, t.dtype, tuple(t.shape)) for t in message.tensors),
+    )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from examples.quickstart.make import write_model
@@ -39,6 +40,7 @@ from trainer.sample import Sample
 from trainer.step_plan import StepPlan
 from trainer.step_totals import StepTotals
 from trainer.term import make_term
+from trainer.weight_transfer import Sender, send_weights
 
 MARK = 9.0
 
@@ -114,7 +116,9 @@ def plain_gradients(number=0):
     model = policy()
     (batch,) = make_micro_batches(samples(), 5)
     terms = composite()
-    output = terms.loss(batch.pack(model(batch, frozenset({"entropy"})), number, 10), terms.normalisers(batch.counts), number, 10)
+    output = terms.loss(
+        batch.pack(model(batch, frozenset({"entropy"})), number, 10), terms.normalisers(batch.counts), number, 10
+    )
     output.loss.backward()
     return {name: p.grad for name, p in model.named_parameters()}, float(output.loss.detach())
 
@@ -329,6 +333,7 @@ def case_publish(stage, dtype):
         loaded = load_policy(folder)
         difference = float((loaded(batch)["trainer_logprobs"] - scores).abs().max().detach())
         files = sorted(path.name for path in folder.iterdir())
+        sent = sent_weights(on, folder)
         mode = oct((folder / "model.safetensors").stat().st_mode & 0o777)
         line = (folder / "model.safetensors.sha256").read_text()
         GROUP.barrier()
@@ -339,6 +344,58 @@ def case_publish(stage, dtype):
         "sha256": published.sha256,
         "line": line,
         "same": published == again,
+        **sent,
+    }
+
+
+class KeepingGroup:
+    """Keeps what NCCL would send."""
+
+    unique_id = bytes(128)
+
+    def __init__(self, *_):
+        self.kept = []
+
+    def join(self, stay):
+        pass
+
+    def send(self, tensor, stay):
+        self.kept.append(tensor.clone())
+
+
+class EndlessUpdate:
+    """A call that has no end before all is sent."""
+
+    def __init__(self, transfer):
+        self.transfer = transfer
+
+    def ended(self):
+        return False
+
+    def result(self):
+        return "served"
+
+
+def sent_weights(on, folder):
+    """What a transfer says and sends beside what the folder holds, which is what vLLM's loader takes."""
+    calls = []
+    sender = Sender(1, GROUP.device, KeepingGroup) if GROUP.rank == 0 else None
+
+    def update(transfer):
+        calls.append(EndlessUpdate(transfer))
+        return calls[-1]
+
+    served = send_weights(on, folder, GROUP, sender, update if sender else None)
+    if sender is None:
+        return {"sent": served is None, "told": not calls, "tied_once": True}
+    held = load_file(folder / "model.safetensors")
+    infos = calls[0].transfer.tensors
+    told = {each.name: (f"torch.{each.dtype}", each.shape) for each in infos}
+    return {
+        "sent": served == "served"
+        and all(torch.equal(held[info.name], tensor) for info, tensor in zip(infos, sender._group.kept, strict=True)),
+        "told": told == {name: (str(tensor.dtype), tuple(tensor.shape)) for name, tensor in held.items()},
+        "tied_once": len(told) == len(infos) == len(list(on.policy.model.named_parameters())),
     }
 
 

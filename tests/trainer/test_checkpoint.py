@@ -56,6 +56,13 @@ def test_a_published_model_gives_the_engines_log_probabilities(ranks, case, requ
         assert seen["same"] and seen["mode"] == "0o644"
 
 
+@pytest.mark.parametrize(("ranks", "case"), [("one_rank", "0:fp32"), ("two_ranks", "3:fp32"), ("two_ranks", "2:bf16")])
+def test_a_transfer_says_and_sends_what_the_published_file_holds(ranks, case, request):
+    for found, _ in request.getfixturevalue(ranks):
+        seen = found[f"publish:{case}"]
+        assert seen["sent"] and seen["told"] and seen["tied_once"]
+
+
 def test_a_checkpoint_is_restored_with_its_state_and_only_the_last_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2, group=ALONE)
     assert checkpoints.latest() is None

@@ -15,6 +15,8 @@ from services.rollout.vllm_turns import Turns
 from tests.services.rollout.tiny_model import VOCABULARY, save_tiny_model
 
 SEQUENCE = TokenSequence((1,), (2,))
+HERE = asyncio.Event()
+"""Of a caller that stays."""
 
 
 class StandIn:
@@ -76,11 +78,11 @@ def source(folder):
 
 def test_the_policy_that_was_not_used_for_longest_makes_room(policies, source):
     async def scene():
-        await policies.update(source("a", 1, 1))
-        await policies.update(source("b", 1, 2))
+        await policies.update(source("a", 1, 1), HERE)
+        await policies.update(source("b", 1, 2), HERE)
         async with policies.use("a"):
             pass
-        await policies.update(source("c", 1, 3))
+        await policies.update(source("c", 1, 3), HERE)
         assert policies.versions == {"a": 1, "c": 1}
         assert StandIn.stopped == ["weights-2"]
 
@@ -89,14 +91,14 @@ def test_the_policy_that_was_not_used_for_longest_makes_room(policies, source):
 
 def test_a_missed_canary_brings_the_weights_from_before_back(policies, source):
     async def scene():
-        await policies.update(source("a", 1, 1))
+        await policies.update(source("a", 1, 1), HERE)
         with pytest.raises(EngineError, match="canary: ") as caught:
-            await policies.update(source("a", 2, 2, canary=9))
+            await policies.update(source("a", 2, 2, canary=9), HERE)
         assert caught.value.fault is EngineFault.DATA_LOSS
         async with policies.use("a") as held:
             assert (held.source.version, held.core.holds) == (1, "weights-1")
         assert StandIn.started == ["weights-1"]  # they could be proven in the process that ran
-        assert await policies.update(source("a", 2, 2)) == 0
+        assert await policies.update(source("a", 2, 2), HERE) == 0
         assert policies.versions == {"a": 2}
 
     asyncio.run(scene())
@@ -104,9 +106,9 @@ def test_a_missed_canary_brings_the_weights_from_before_back(policies, source):
 
 def test_weights_that_cannot_be_proven_come_back_in_a_new_process(policies, source):
     async def scene():
-        await policies.update(source("a", 1, 1, canary=0))
+        await policies.update(source("a", 1, 1, canary=0), HERE)
         with pytest.raises(EngineError, match="canary: "):
-            await policies.update(source("a", 2, 2, canary=9))
+            await policies.update(source("a", 2, 2, canary=9), HERE)
         assert StandIn.started == ["weights-1", "weights-1"]
         assert policies.versions == {"a": 1}
 
@@ -115,10 +117,10 @@ def test_weights_that_cannot_be_proven_come_back_in_a_new_process(policies, sour
 
 def test_a_policy_whose_weights_do_not_come_back_is_held_no_more(policies, source, monkeypatch):
     async def scene():
-        await policies.update(source("a", 1, 1))
+        await policies.update(source("a", 1, 1), HERE)
         monkeypatch.setattr(StandIn, "broken", True)
         with pytest.raises(EngineError, match="cannot be loaded"):
-            await policies.update(source("a", 2, 2))
+            await policies.update(source("a", 2, 2), HERE)
         with pytest.raises(EngineError, match="'a' is not held; held: none") as caught:
             async with policies.use("a"):
                 pass
@@ -131,11 +133,11 @@ def test_a_policy_whose_weights_do_not_come_back_is_held_no_more(policies, sourc
 def test_the_canary_of_the_served_version_is_looked_at_again(policies, source):
     async def scene():
         served = source("a", 1, 1)
-        assert await policies.update(served) == 0
-        assert await policies.update(served) == 0
+        assert await policies.update(served, HERE) == 0
+        assert await policies.update(served, HERE) == 0
         other = WeightSource("a", 1, served.path, canary=(Probe(SEQUENCE, (-1.5,)),), tolerance=0.1)
         with pytest.raises(EngineError, match=r"differs by 0\.5"):
-            await policies.update(other)
+            await policies.update(other, HERE)
         assert policies.versions == {}
 
     asyncio.run(scene())
@@ -143,8 +145,8 @@ def test_the_canary_of_the_served_version_is_looked_at_again(policies, source):
 
 def test_a_process_that_ended_is_started_again_with_its_weights(policies, source):
     async def scene():
-        await policies.update(source("a", 1, 1))
-        await policies.update(source("a", 2, 2))
+        await policies.update(source("a", 1, 1), HERE)
+        await policies.update(source("a", 2, 2), HERE)
         async with policies.use("a") as held:
             core = held.core
         watching = asyncio.create_task(policies.watch())
@@ -160,16 +162,16 @@ def test_a_process_that_ended_is_started_again_with_its_weights(policies, source
 
 def test_versions_grow_and_a_base_stays_a_base(policies, source, folder):
     async def scene():
-        await policies.update(source("a", 5, 1))
+        await policies.update(source("a", 5, 1), HERE)
         with pytest.raises(EngineError, match=r"version 4 of policy 'a'.* cannot replace version 5"):
-            await policies.update(source("a", 4, 2))
+            await policies.update(source("a", 4, 2), HERE)
         with pytest.raises(EngineError, match=r"version 5 of policy 'a'.* cannot replace version 5"):
-            await policies.update(source("a", 5, 2))
+            await policies.update(source("a", 5, 2), HERE)
         with pytest.raises(EngineError, match="policy 'a' has base '', not 'b'; use another name"):
-            await policies.update(WeightSource("a", 6, str(folder), base="b"))
+            await policies.update(WeightSource("a", 6, str(folder), base="b"), HERE)
         with pytest.raises(EngineError, match="'b' is not held"):
-            await policies.update(WeightSource("c", 6, str(folder), base="b"))
+            await policies.update(WeightSource("c", 6, str(folder), base="b"), HERE)
         with pytest.raises(EngineError, match="takes no LoRA adapters; start it with --vllm enable_lora=true"):
-            await policies.update(WeightSource("c", 6, str(folder), base="a"))
+            await policies.update(WeightSource("c", 6, str(folder), base="a"), HERE)
 
     asyncio.run(scene())

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61ssay/v1/rollout.proto\x12\x08\x61ssay.v1\"\x82\x01\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\r\n\x05top_p\x18\x02 \x01(\x01\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\r\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05min_p\x18\x05 \x01(\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\"G\n\x06Prompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\"\x97\x01\n\x0fGenerateRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12!\n\x07prompts\x18\x02 \x03(\x0b\x32\x10.assay.v1.Prompt\x12\x0f\n\x07samples\x18\x03 \x01(\r\x12$\n\x08sampling\x18\x04 \x01(\x0b\x32\x12.assay.v1.Sampling\x12\x1a\n\x12min_policy_version\x18\x05 \x01(\x04\"@\n\x10GenerateResponse\x12,\n\x07prompts\x18\x01 \x03(\x0b\x32\x1b.assay.v1.PromptCompletions\"d\n\x11PromptCompletions\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12)\n\x0b\x63ompletions\x18\x03 \x03(\x0b\x32\x14.assay.v1.Completion\"t\n\x12\x46inishedCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06sample\x18\x02 \x01(\r\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12(\n\ncompletion\x18\x04 \x01(\x0b\x32\x14.assay.v1.Completion\"\xfd\x01\n\nCompletion\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x10\n\x08logprobs\x18\x02 \x03(\x02\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x38\n\rfinish_reason\x18\x04 \x01(\x0e\x32!.assay.v1.Completion.FinishReason\x12\x16\n\x0epolicy_version\x18\x05 \x01(\x04\x12\x16\n\x0etoken_versions\x18\x06 \x03(\x04\x12\r\n\x05given\x18\x07 \x03(\x08\"C\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x08\n\x04STOP\x10\x01\x12\n\n\x06LENGTH\x10\x02\"\x97\x01\n\x14UpdateWeightsRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x1f\n\x06\x63\x61nary\x18\x06 \x03(\x0b\x32\x0f.assay.v1.Probe\x12\x11\n\ttolerance\x18\x07 \x01(\x01\"D\n\x05Probe\x12)\n\x08sequence\x18\x01 \x01(\x0b\x32\x17.assay.v1.TokenSequence\x12\x10\n\x08logprobs\x18\x02 \x03(\x02\"C\n\x15UpdateWeightsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x19\n\x11\x63\x61nary_difference\x18\x02 \x01(\x01\"\x18\n\x16\x44\x65scribeRolloutRequest\"\xac\x01\n\x17\x44\x65scribeRolloutResponse\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x41\n\x08policies\x18\x03 \x03(\x0b\x32/.assay.v1.DescribeRolloutResponse.PoliciesEntry\x1a/\n\rPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"M\n\x0fLogprobsRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12*\n\tsequences\x18\x02 \x03(\x0b\x32\x17.assay.v1.TokenSequence\"G\n\rTokenSequence\x12\x18\n\x10prompt_token_ids\x18\x01 \x03(\r\x12\x1c\n\x14\x63ompletion_token_ids\x18\x02 \x03(\r\"V\n\x10LogprobsResponse\x12*\n\tsequences\x18\x01 \x03(\x0b\x32\x17.assay.v1.TokenLogprobs\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\"!\n\rTokenLogprobs\x12\x10\n\x08logprobs\x18\x01 \x03(\x02\x32\xff\x02\n\x07Rollout\x12\x41\n\x08Generate\x12\x19.assay.v1.GenerateRequest\x1a\x1a.assay.v1.GenerateResponse\x12K\n\x0eGenerateStream\x12\x19.assay.v1.GenerateRequest\x1a\x1c.assay.v1.FinishedCompletion0\x01\x12P\n\rUpdateWeights\x12\x1e.assay.v1.UpdateWeightsRequest\x1a\x1f.assay.v1.UpdateWeightsResponse\x12\x41\n\x08Logprobs\x12\x19.assay.v1.LogprobsRequest\x1a\x1a.assay.v1.LogprobsResponse\x12O\n\x08\x44\x65scribe\x12 .assay.v1.DescribeRolloutRequest\x1a!.assay.v1.DescribeRolloutResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61ssay/v1/rollout.proto\x12\x08\x61ssay.v1\"\x82\x01\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\r\n\x05top_p\x18\x02 \x01(\x01\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\r\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05min_p\x18\x05 \x01(\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\"G\n\x06Prompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\"\x97\x01\n\x0fGenerateRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12!\n\x07prompts\x18\x02 \x03(\x0b\x32\x10.assay.v1.Prompt\x12\x0f\n\x07samples\x18\x03 \x01(\r\x12$\n\x08sampling\x18\x04 \x01(\x0b\x32\x12.assay.v1.Sampling\x12\x1a\n\x12min_policy_version\x18\x05 \x01(\x04\"@\n\x10GenerateResponse\x12,\n\x07prompts\x18\x01 \x03(\x0b\x32\x1b.assay.v1.PromptCompletions\"d\n\x11PromptCompletions\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12)\n\x0b\x63ompletions\x18\x03 \x03(\x0b\x32\x14.assay.v1.Completion\"t\n\x12\x46inishedCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06sample\x18\x02 \x01(\r\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12(\n\ncompletion\x18\x04 \x01(\x0b\x32\x14.assay.v1.Completion\"\xfd\x01\n\nCompletion\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x10\n\x08logprobs\x18\x02 \x03(\x02\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x38\n\rfinish_reason\x18\x04 \x01(\x0e\x32!.assay.v1.Completion.FinishReason\x12\x16\n\x0epolicy_version\x18\x05 \x01(\x04\x12\x16\n\x0etoken_versions\x18\x06 \x03(\x04\x12\r\n\x05given\x18\x07 \x03(\x08\"C\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x08\n\x04STOP\x10\x01\x12\n\n\x06LENGTH\x10\x02\"\xbd\x01\n\x14UpdateWeightsRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x1f\n\x06\x63\x61nary\x18\x06 \x03(\x0b\x32\x0f.assay.v1.Probe\x12\x11\n\ttolerance\x18\x07 \x01(\x01\x12$\n\x08transfer\x18\x08 \x01(\x0b\x32\x12.assay.v1.Transfer\"x\n\x08Transfer\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\x0c\x12\x11\n\tnew_group\x18\x03 \x01(\x08\x12\x12\n\nworld_size\x18\x04 \x01(\r\x12%\n\x07tensors\x18\x05 \x03(\x0b\x32\x14.assay.v1.TensorInfo\"8\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\"D\n\x05Probe\x12)\n\x08sequence\x18\x01 \x01(\x0b\x32\x17.assay.v1.TokenSequence\x12\x10\n\x08logprobs\x18\x02 \x03(\x02\"C\n\x15UpdateWeightsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x19\n\x11\x63\x61nary_difference\x18\x02 \x01(\x01\"\x18\n\x16\x44\x65scribeRolloutRequest\"\xc6\x01\n\x17\x44\x65scribeRolloutResponse\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x41\n\x08policies\x18\x03 \x03(\x0b\x32/.assay.v1.DescribeRolloutResponse.PoliciesEntry\x12\x18\n\x10transfer_workers\x18\x04 \x01(\r\x1a/\n\rPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"M\n\x0fLogprobsRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12*\n\tsequences\x18\x02 \x03(\x0b\x32\x17.assay.v1.TokenSequence\"G\n\rTokenSequence\x12\x18\n\x10prompt_token_ids\x18\x01 \x03(\r\x12\x1c\n\x14\x63ompletion_token_ids\x18\x02 \x03(\r\"V\n\x10LogprobsResponse\x12*\n\tsequences\x18\x01 \x03(\x0b\x32\x17.assay.v1.TokenLogprobs\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\"!\n\rTokenLogprobs\x12\x10\n\x08logprobs\x18\x01 \x03(\x02\x32\xff\x02\n\x07Rollout\x12\x41\n\x08Generate\x12\x19.assay.v1.GenerateRequest\x1a\x1a.assay.v1.GenerateResponse\x12K\n\x0eGenerateStream\x12\x19.assay.v1.GenerateRequest\x1a\x1c.assay.v1.FinishedCompletion0\x01\x12P\n\rUpdateWeights\x12\x1e.assay.v1.UpdateWeightsRequest\x1a\x1f.assay.v1.UpdateWeightsResponse\x12\x41\n\x08Logprobs\x12\x19.assay.v1.LogprobsRequest\x1a\x1a.assay.v1.LogprobsResponse\x12O\n\x08\x44\x65scribe\x12 .assay.v1.DescribeRolloutRequest\x1a!.assay.v1.DescribeRolloutResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,25 +50,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETION_FINISHREASON']._serialized_start=869
   _globals['_COMPLETION_FINISHREASON']._serialized_end=936
   _globals['_UPDATEWEIGHTSREQUEST']._serialized_start=939
-  _globals['_UPDATEWEIGHTSREQUEST']._serialized_end=1090
-  _globals['_PROBE']._serialized_start=1092
-  _globals['_PROBE']._serialized_end=1160
-  _globals['_UPDATEWEIGHTSRESPONSE']._serialized_start=1162
-  _globals['_UPDATEWEIGHTSRESPONSE']._serialized_end=1229
-  _globals['_DESCRIBEROLLOUTREQUEST']._serialized_start=1231
-  _globals['_DESCRIBEROLLOUTREQUEST']._serialized_end=1255
-  _globals['_DESCRIBEROLLOUTRESPONSE']._serialized_start=1258
-  _globals['_DESCRIBEROLLOUTRESPONSE']._serialized_end=1430
-  _globals['_DESCRIBEROLLOUTRESPONSE_POLICIESENTRY']._serialized_start=1383
-  _globals['_DESCRIBEROLLOUTRESPONSE_POLICIESENTRY']._serialized_end=1430
-  _globals['_LOGPROBSREQUEST']._serialized_start=1432
-  _globals['_LOGPROBSREQUEST']._serialized_end=1509
-  _globals['_TOKENSEQUENCE']._serialized_start=1511
-  _globals['_TOKENSEQUENCE']._serialized_end=1582
-  _globals['_LOGPROBSRESPONSE']._serialized_start=1584
-  _globals['_LOGPROBSRESPONSE']._serialized_end=1670
-  _globals['_TOKENLOGPROBS']._serialized_start=1672
-  _globals['_TOKENLOGPROBS']._serialized_end=1705
-  _globals['_ROLLOUT']._serialized_start=1708
-  _globals['_ROLLOUT']._serialized_end=2091
+  _globals['_UPDATEWEIGHTSREQUEST']._serialized_end=1128
+  _globals['_TRANSFER']._serialized_start=1130
+  _globals['_TRANSFER']._serialized_end=1250
+  _globals['_TENSORINFO']._serialized_start=1252
+  _globals['_TENSORINFO']._serialized_end=1308
+  _globals['_PROBE']._serialized_start=1310
+  _globals['_PROBE']._serialized_end=1378
+  _globals['_UPDATEWEIGHTSRESPONSE']._serialized_start=1380
+  _globals['_UPDATEWEIGHTSRESPONSE']._serialized_end=1447
+  _globals['_DESCRIBEROLLOUTREQUEST']._serialized_start=1449
+  _globals['_DESCRIBEROLLOUTREQUEST']._serialized_end=1473
+  _globals['_DESCRIBEROLLOUTRESPONSE']._serialized_start=1476
+  _globals['_DESCRIBEROLLOUTRESPONSE']._serialized_end=1674
+  _globals['_DESCRIBEROLLOUTRESPONSE_POLICIESENTRY']._serialized_start=1627
+  _globals['_DESCRIBEROLLOUTRESPONSE_POLICIESENTRY']._serialized_end=1674
+  _globals['_LOGPROBSREQUEST']._serialized_start=1676
+  _globals['_LOGPROBSREQUEST']._serialized_end=1753
+  _globals['_TOKENSEQUENCE']._serialized_start=1755
+  _globals['_TOKENSEQUENCE']._serialized_end=1826
+  _globals['_LOGPROBSRESPONSE']._serialized_start=1828
+  _globals['_LOGPROBSRESPONSE']._serialized_end=1914
+  _globals['_TOKENLOGPROBS']._serialized_start=1916
+  _globals['_TOKENLOGPROBS']._serialized_end=1949
+  _globals['_ROLLOUT']._serialized_start=1952
+  _globals['_ROLLOUT']._serialized_end=2335
 # @@protoc_insertion_point(module_scope)

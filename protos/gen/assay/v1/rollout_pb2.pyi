@@ -106,7 +106,7 @@ class Completion(_message.Message):
     def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[float]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[Completion.FinishReason, str]] = ..., policy_version: _Optional[int] = ..., token_versions: _Optional[_Iterable[int]] = ..., given: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class UpdateWeightsRequest(_message.Message):
-    __slots__ = ("policy", "version", "path", "sha256", "base", "canary", "tolerance")
+    __slots__ = ("policy", "version", "path", "sha256", "base", "canary", "tolerance", "transfer")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +114,7 @@ class UpdateWeightsRequest(_message.Message):
     BASE_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
     policy: str
     version: int
     path: str
@@ -121,7 +122,32 @@ class UpdateWeightsRequest(_message.Message):
     base: str
     canary: _containers.RepeatedCompositeFieldContainer[Probe]
     tolerance: float
-    def __init__(self, policy: _Optional[str] = ..., version: _Optional[int] = ..., path: _Optional[str] = ..., sha256: _Optional[str] = ..., base: _Optional[str] = ..., canary: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., tolerance: _Optional[float] = ...) -> None: ...
+    transfer: Transfer
+    def __init__(self, policy: _Optional[str] = ..., version: _Optional[int] = ..., path: _Optional[str] = ..., sha256: _Optional[str] = ..., base: _Optional[str] = ..., canary: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., tolerance: _Optional[float] = ..., transfer: _Optional[_Union[Transfer, _Mapping]] = ...) -> None: ...
+
+class Transfer(_message.Message):
+    __slots__ = ("backend", "group", "new_group", "world_size", "tensors")
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    NEW_GROUP_FIELD_NUMBER: _ClassVar[int]
+    WORLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    backend: str
+    group: bytes
+    new_group: bool
+    world_size: int
+    tensors: _containers.RepeatedCompositeFieldContainer[TensorInfo]
+    def __init__(self, backend: _Optional[str] = ..., group: _Optional[bytes] = ..., new_group: _Optional[bool] = ..., world_size: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorInfo, _Mapping]]] = ...) -> None: ...
+
+class TensorInfo(_message.Message):
+    __slots__ = ("name", "dtype", "shape")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dtype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Probe(_message.Message):
     __slots__ = ("sequence", "logprobs")
@@ -144,7 +170,7 @@ class DescribeRolloutRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeRolloutResponse(_message.Message):
-    __slots__ = ("engine", "dtype", "policies")
+    __slots__ = ("engine", "dtype", "policies", "transfer_workers")
     class PoliciesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -155,10 +181,12 @@ class DescribeRolloutResponse(_message.Message):
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_WORKERS_FIELD_NUMBER: _ClassVar[int]
     engine: str
     dtype: str
     policies: _containers.ScalarMap[str, int]
-    def __init__(self, engine: _Optional[str] = ..., dtype: _Optional[str] = ..., policies: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    transfer_workers: int
+    def __init__(self, engine: _Optional[str] = ..., dtype: _Optional[str] = ..., policies: _Optional[_Mapping[str, int]] = ..., transfer_workers: _Optional[int] = ...) -> None: ...
 
 class LogprobsRequest(_message.Message):
     __slots__ = ("policy", "sequences")
