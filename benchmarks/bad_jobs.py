@@ -281,7 +281,7 @@ SECTIONS = (
     _source("an iterator that is not there", 'iterator = "no_such.module:rows"', "data.sources", "must be on PYTHONPATH"),
     _source("a curriculum that cannot choose", 'iterator = "no_such.module:rows"\n[data.curriculum]\nby = "pass_rate"', "data: curriculum", "give it a path"),
     _in("data", "two kinds of data", 'sources = [{ name = "own", path = "train.jsonl" }]', "data", "give either train (a path) or [[data.sources]]"),
-    _in("data", "a pass rate beyond 1", 'curriculum = { by = "pass_rate", target = 50.0 }', "data.curriculum.target", "a pass rate is 0 to 1"),
+    _job("a pass rate beyond 1", "data.curriculum.target", "a pass rate is 0 to 1", ("[loss]\n", '[data.curriculum]\nby = "pass_rate"\ntarget = 50.0\n[evaluation.accuracy]\nmath = "math/correctness"\ncode = "code/tests"\n[loss]\n')),
     _in("data", "what becomes of long prompts, and no limit", 'overlong = "drop"', "data", "say how long a prompt may be"),
     _in("data", "held-out prompts without a measure", 'heldout = "train.jsonl"', "evaluation.accuracy", "data.heldout needs one for each domain"),
 )

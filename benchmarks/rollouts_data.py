@@ -174,6 +174,7 @@ def _job(folder: Path, data: dict[str, Any]) -> JobConfig:
             "rewards": {"scorers": {"math": ["math"]}, "weights": {"math/correctness": 1.0}},
             "loss": {"terms": [{"name": "policy", "type": "grpo"}]},
             "optim": {"steps": STEPS, "learning_rate": 1e-4},
+            "evaluation": {"accuracy": {"math": "math/correctness"}},
         },
         folder,
     )

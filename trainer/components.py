@@ -89,7 +89,7 @@ def _describe_own_rubrics(found: Described) -> None:
 
 def _describe(name: str, path: str, found: Described) -> None:
     try:
-        scorer = load_function(path.replace(":", "."))
+        scorer = load_function(path)
     except ImportPathError as error:
         found.problems.append(f"rewards.custom.{name}: {error}")
         return

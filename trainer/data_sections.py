@@ -92,7 +92,7 @@ class CurriculumSection(Section):
     """`[data.curriculum]`: prompts that the policy solves neither always nor never come first, by what it has shown."""
 
     by: Literal["pass_rate"]
-    """How often the policy solved a prompt; for difficulty as the data declare it, take `max_difficulty`."""
+    """How often the policy solved a prompt, by `[evaluation.accuracy]`; for difficulty as the data declare it, take `max_difficulty`."""
     target: Scheduled = 0.5
     """The wanted pass rate; one that falls goes from easy prompts to hard ones."""
     width: Fraction = 0.25

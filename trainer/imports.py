@@ -14,8 +14,8 @@ class ImportPathError(ValueError):
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """The callable at `package.module.function`. Imports its module. Raises ImportPathError."""
-    module_name, _, name = path.rpartition(".")
+    """The callable at `package.module.function` or `package.module:function`. Imports its module. Raises ImportPathError."""
+    module_name, _, name = path.replace(":", ".").rpartition(".")
     if not module_name or not name.isidentifier():
         raise ImportPathError(f"path {path!r}: must be package.module.function, with dots between")
     try:

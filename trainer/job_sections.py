@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from services.addresses import PORTS
+from services.rollout.limits import MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from trainer.combination import Combination, CombinationKind
 from trainer.group_section import GroupsSection
 from trainer.loss_sections import TermSection, check_names
@@ -18,6 +19,7 @@ from trainer.places import Moves, Scheduled
 from trainer.section import Fraction, Positive, Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
 class JobSection(Section):
@@ -111,8 +113,8 @@ class RolloutSection(Section):
     """The likeliest tokens that make up this much probability are sampled."""
     min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Tokens less likely than this share of the likeliest one are not sampled."""
-    stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    """Texts that end a completion."""
+    stop: Annotated[list[StopText], Field(max_length=MAX_STOP_STRINGS)] = Field(default_factory=list)
+    """Texts that end a completion, at most 16 of at most 256 characters; the text is cut before the first of them."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What samples. `assay run` starts it; a submitted job is refused where the rollout service runs another."""
     transfer: Literal["files", "nccl"] = "files"

@@ -34,11 +34,11 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
         RolloutRecord(run.run_dir, first, enabled=is_first and config.rollout.record) as record,
     ):
         for step in range(first, total):
-            if run.stop_requested():
+            groups = None if run.stop_requested() else sampler.collect(step, learner.max_difficulty(step))
+            if groups is None:
                 saves.save(step)
                 sampler.withdraw()
                 raise Interrupted
-            groups = sampler.collect(step, learner.max_difficulty(step))
             record.write(step, groups)
             metrics = learner.learn(groups, step)
             sampler.publish(step + 1)

@@ -78,12 +78,18 @@ class Pipeline:
         self._due: dict[int, int] = {}
         """Serial of a group that was sampled anew, and the last step that may train on it."""
         self._resampled = self._too_old = 0  # of the step at hand
+        self._judged: list[tuple[Trained, Lesson]] = []
+        """Of the step at hand: those that it trains on, and those that were replaced."""
         self.metrics: dict[str, float] = {}
 
-    def collect(self, step: int, max_difficulty: float | None = None) -> list[Trained]:
+    def collect(
+        self, step: int, max_difficulty: float | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> list[Trained] | None:
         """The groups of an optimizer step, whose weights have the version `step`. Raises RolloutError, DataError.
 
         When it returns, the groups of the steps to come are under way, as far as `max_staleness` permits.
+        stopped: asked while it waits; once it says yes there are no groups but None, and the state is that of a step that
+        has not begun.
         """
         began, asked_again = time.monotonic(), self._orders.asked_again
         self._resampled = self._too_old = 0
@@ -95,7 +101,15 @@ class Pipeline:
             taken += self._take(step, self._size - len(taken))
             if len(taken) == self._size:
                 break
+            if stopped():
+                self._ready += [*taken, *(each for each, _ in self._judged if each not in taken)]
+                self._judged.clear()
+                return None
             self._receive()
+        for each, lesson in self._judged:
+            if lesson.pass_rate is not None:
+                self._stream.learned(each.drawn.prompt, lesson.pass_rate)
+        self._judged.clear()
         self._ask(step, max_difficulty, ahead, since=step, taken=len(taken))
         self.metrics = {
             **self._stream.metrics(),
@@ -191,10 +205,9 @@ class Pipeline:
             self._waiting.append(each.drawn)
 
     def _worth_training(self, each: Trained, step: int) -> bool:
-        """Tells the stream how the prompt went; False where another one is to be sampled in its place."""
+        """False where another one is to be sampled in its place."""
         lesson = self._judge(each.group, step)
-        if lesson.pass_rate is not None:
-            self._stream.learned(each.drawn.prompt, lesson.pass_rate)
+        self._judged.append((each, lesson))
         if lesson.signal or self._resampled >= int((self._section.resample - 1.0) * self._size):
             return True
         self._resampled += 1

@@ -5,6 +5,7 @@ The command line asks before it submits, the trainer before it loads a model. Al
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from services.verdicts import Component
 from trainer.config import JobConfig, JobFileError
 from trainer.controller_spec import is_controller
 from trainer.data_check import choice_problems, data_problems
+from trainer.imports import ImportPathError, load_function
 from trainer.moving import moving_range, parse_moving
 from trainer.names import unknown_name
 from trainer.schedule_shapes import ScheduleError
@@ -65,6 +67,27 @@ def check_components(config: JobConfig, components: Mapping[str, Component]) -> 
         problems += _unknown(f"evaluation.accuracy.{domain}", name, components)
     if problems:
         raise JobFileError(problems)
+
+
+def environment_problems(config: JobConfig) -> list[str]:
+    """A line where no collector could make the environment, or ask it. Imports its module and makes none.
+
+    Asked of the command line alone: a trainer has no environments, and need not have what they import.
+    """
+    section = config.rollout.environment
+    if section is None:
+        return []
+    try:
+        environment = load_function(section.path)
+    except ImportPathError as error:
+        return [f"rollout.environment: {error}"]
+    try:
+        inspect.signature(environment).bind(**section.kwargs)
+    except TypeError as error:
+        return [f"rollout.environment.kwargs: {section.path}: {error}"]
+    if inspect.isclass(environment) and not inspect.iscoroutinefunction(getattr(environment, "reply", None)):
+        return [f"rollout.environment.path: {section.path}: it has no method `async def reply(self, turn)`"]
+    return []
 
 
 def _weight_problems(config: JobConfig, components: Mapping[str, Component]) -> list[str]:

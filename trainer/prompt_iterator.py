@@ -35,7 +35,7 @@ class PromptIterator:
         """Imports the function and calls it. Raises DataError."""
         self.name, self._source, self._form, self._length = source.name, source, form, length
         try:
-            self._function = load_function(str(source.iterator).replace(":", "."))
+            self._function = load_function(str(source.iterator))
         except ImportPathError as error:
             raise DataError(f"source {source.name!r}: iterator: {error}") from error
         self._open()

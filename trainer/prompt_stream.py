@@ -45,6 +45,7 @@ class MixedPrompts:
         self._mixer = Mixer(len(sources))
         self._serial = 0
         self._metrics: dict[str, float] = {}
+        self._told_step, self._drawn, self._in_band = -1, Counter[int](), 0.0
 
     def draw(self, count: int, step: int, max_difficulty: float | None = None) -> list[Drawn]:
         """The next `count` prompts. Raises DataError where none is eligible, a weight is no weight, or an iterator fails."""
@@ -58,7 +59,11 @@ class MixedPrompts:
         ]
         drawn = [Drawn(self._serial + place, next(taken[source])) for place, source in enumerate(picks)]
         self._serial += count
-        self._metrics = self._told(counts, max_difficulty, eligible)
+        if step != self._told_step:
+            self._told_step, self._drawn, self._in_band = step, Counter(), 0.0
+        self._drawn.update(counts)
+        self._in_band += sum(counts[place] * source.metrics().get("in_band", 0.0) for place, source in enumerate(self._sources))
+        self._metrics = self._told(max_difficulty, eligible)
         return drawn
 
     def learned(self, prompt: Prompt, pass_rate: float) -> None:
@@ -66,7 +71,7 @@ class MixedPrompts:
         self._source_of(prompt).learned(prompt, pass_rate)
 
     def metrics(self) -> Mapping[str, float]:
-        """Of the last draw: `data/share/<source>`, and `data/eligible`, `data/max_difficulty`, `data/in_band`,
+        """Of the last step that drew, all its draws together: `data/share/<source>`, and `data/eligible`, `data/max_difficulty`, `data/in_band`,
         `data/pass_rate` (mean of the averages), `data/measured` (prompts), `data/overlong` where the job has what they tell."""
         return dict(self._metrics)
 
@@ -129,22 +134,22 @@ class MixedPrompts:
             raise DataError(f"prompt {prompt.id!r} is of no source of the job")
         return found
 
-    def _told(self, counts: Counter[int], most: float | None, eligible: Sequence[int | None]) -> dict[str, float]:
+    def _told(self, most: float | None, eligible: Sequence[int | None]) -> dict[str, float]:
         told: dict[str, float] = {}
         if len(self._sources) > 1:
-            drawn = counts.total()
-            told |= {f"data/share/{each.name}": counts[place] / drawn for place, each in enumerate(self._sources)}
+            drawn = self._drawn.total()
+            told |= {f"data/share/{each.name}": self._drawn[place] / drawn for place, each in enumerate(self._sources)}
         if most is not None:
             told["data/max_difficulty"] = most
-        rates = [(counts[place], source.metrics()) for place, source in enumerate(self._sources) if source.metrics()]
+        rates = [source.metrics() for source in self._sources if source.metrics()]
         if (most is not None or rates) and None not in eligible:
             told["data/eligible"] = float(sum(found or 0 for found in eligible))
         if rates:
-            measured = sum(each["measured"] for _, each in rates)
+            measured = sum(each["measured"] for each in rates)
             told["data/measured"] = measured
-            told["data/in_band"] = sum(drawn * each["in_band"] for drawn, each in rates) / counts.total()
+            told["data/in_band"] = self._in_band / self._drawn.total()
             if measured:
-                told["data/pass_rate"] = sum(each["sum"] for _, each in rates) / measured
+                told["data/pass_rate"] = sum(each["sum"] for each in rates) / measured
         if self._length.most is not None:
             told["data/overlong"] = float(self._length.count)
         return told

@@ -83,7 +83,8 @@ class Rollouts:
         if found != wanted:
             raise JobFileError(
                 [
-                    f"rollout.engine is {wanted!r}, and the rollout service at {self._client.address} samples with {found!r}"
+                    f"rollout.engine is {wanted!r}, and the rollout service at {self._client.address} samples with {found!r};"
+                    f" start the services with `assay up --engine {wanted}`, or change rollout.engine"
                 ]
             )
         if self._config.rollout.transfer == "nccl" and not description.transfer_workers:

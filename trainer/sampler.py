@@ -114,21 +114,21 @@ class Sampler:
                     shutil.rmtree(old, ignore_errors=True)
         self.seconds["publish"] += time.monotonic() - began
 
-    def collect(self, step: int, max_difficulty: float | None = None) -> list[ScoredGroup]:
-        """The scored groups of an optimizer step, whose weights have the version `step`.
+    def collect(self, step: int, max_difficulty: float | None = None) -> list[ScoredGroup] | None:
+        """The scored groups of an optimizer step, whose weights have the version `step`; None where the run is to end.
 
         Raises RolloutError, and DataError where no prompt is as easy as that.
         """
         began = time.monotonic()
         data = None
         if self._pipeline and self._rollouts:
-            trained = self._pipeline.collect(step, max_difficulty)
-            data = groups_to_bytes([each.group for each in trained])
+            trained = self._pipeline.collect(step, max_difficulty, lambda: self._run.stop.received)
+            data = groups_to_bytes([each.group for each in trained or ()])
             canary = {"canary/difference": self._rollouts.canary_difference}
             self.metrics = {**self._pipeline.metrics, **canary}
         groups = groups_from_bytes(self._run.group.broadcast(data))
         self.seconds["rollouts"] += time.monotonic() - began
-        return groups
+        return groups or None
 
     def withdraw(self) -> None:
         """Nobody waits any more for the groups that are under way. Save first: they are in the state."""

@@ -17,10 +17,12 @@ optim = { steps = 10, learning_rate = 1e-4 }
 """
 
 
-def job(folder, data, accuracy=None):
+ACCURACY = {"math": "math/correctness"}
+
+
+def job(folder, data, accuracy=ACCURACY):
     """A job with such a table of data, that comes back alike from JSON."""
-    asked = {"math": "math/correctness"} if "curriculum" in data else {}
-    tree = tomllib.loads(JOB) | {"data": data, "evaluation": {"accuracy": accuracy or asked}}
+    tree = tomllib.loads(JOB) | {"data": data, "evaluation": {"accuracy": accuracy}}
     config = parse_job(tree, folder)
     assert job_from_json(job_to_json(config)) == config
     return config

@@ -173,7 +173,7 @@ def test_what_chooses_among_prompts_is_told_in_80_columns():
     fading = {"schedule": "linear", "start": 1.0, "end": 0.5}
     sources = [{"name": "a", "path": "a", "weight": fading}, {"name": "b" * 32, "path": "b"}]
     data = {"sources": sources, "curriculum": {"by": "pass_rate", "target": fading}}
-    tree = tomllib.loads(JOB) | {"data": data}
+    tree = tomllib.loads(JOB) | {"data": data, "evaluation": {"accuracy": {"math": "math/correctness"}}}
     lines = rate_lines(parse_job(tree))
     assert [line.split()[-3:] for line in lines[2:]] == [["1", "0.75", "0.5"], ["1", "0.75", "0.5"], ["1", "1", "1"]]
     assert "prompts solved this often" in lines[2] and max(map(len, lines)) <= WIDTH

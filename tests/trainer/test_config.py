@@ -95,6 +95,8 @@ def test_prime_rl_form_is_a_composite_of_one_term():
         (("job", "seed"), True, ["job.seed", "integer"]),
         (("rollout", "samples_per_prompt"), 0, ["rollout.samples_per_prompt", "greater than or equal to 1"]),
         (("rollout", "max_new_tokens"), -5, ["rollout.max_new_tokens", "-5"]),
+        (("rollout", "stop"), [str(number) for number in range(17)], ["rollout.stop", "at most 16", "17"]),
+        (("rollout", "stop"), ["a", "b" * 257], ["rollout.stop[1]", "at most 256 characters"]),
         (("rollout", "temperature"), float("nan"), ["rollout.temperature", "finite"]),
         # Whole numbers that no float can hold; TOML can write them.
         pytest.param(("rollout", "temperature"), HUGE, ["rollout.temperature", "valid number"], id="huge temperature"),

@@ -52,6 +52,13 @@ def test_the_band_has_its_share_and_the_others_the_rest(folder):
     assert sorted(inside) == sorted([str(number) for number in range(6, 14)] * 3) and len(set(outside)) == 8
 
 
+def test_the_share_of_the_band_is_that_of_all_draws_of_a_step(folder):
+    stream = opened(folder, target=0.5, width=0.2, explore=0.25)
+    teach(stream, lambda number: number / 19)  # 6 to 13 are in the band
+    names = [name for count in (5, 1, 1) for name in ids(stream.draw(count, 1))]
+    assert stream.metrics()["data/in_band"] == pytest.approx(sum(6 <= int(name) <= 13 for name in names) / 7)
+
+
 def test_the_target_moves_from_easy_to_hard(folder):
     stream = opened(folder, target={"schedule": "linear", "start": 0.9, "end": 0.1}, width=0.1, explore=0.01)
     teach(stream, lambda number: 1 - number / 19)

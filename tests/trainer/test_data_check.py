@@ -62,7 +62,7 @@ FADING = {"schedule": "linear", "start": 1.0, "end": 0.0}
             },
             "unknown name 'x'",
         ),
-        ({"sources": [source(iterator="absent_module:rows")]}, "absent_module cannot be imported"),
+        ({"sources": [source(iterator="absent_module:rows")]}, "path 'absent_module:rows': absent_module cannot be imported"),
         (
             {"sources": [source(path="good.jsonl", chat="")]},
             "data.sources: 'own' has chat, and the tokenizer in .*model has no chat template",

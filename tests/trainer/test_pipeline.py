@@ -162,6 +162,39 @@ def test_a_run_that_is_cut_and_resumed_trains_on_every_group_once(fates, stalene
     assert sorted(serial for step in seen for serial, _ in step) == list(range(32))
 
 
+@settings(max_examples=60, deadline=None)
+@given(FATES, st.integers(0, 2), st.integers(0, 6), st.integers(0, 8))
+def test_a_run_that_is_stopped_while_it_waits_has_lost_nothing(fates, staleness, cut, looks):
+    """Nor is anything learned of twice, or replaced twice."""
+
+    def judge(group, step):
+        serial = int(group.prompt_id.split("/")[0])
+        return Lesson(serial % 3 > 0, serial % 3 / 2)
+
+    changes = {"max_staleness": staleness, "timeout_seconds": 15.0, "resample": 1.5}
+    world, stream = World(fates), Numbers()
+    run_in(world)
+    pipeline = make(world, 8, judge, stream, **changes)
+    seen = train(world, pipeline, 0, cut)
+    rates, before = dict(stream.rates), json.dumps(pipeline.state_dict()["untrained"])
+    left = iter(range(looks))
+    stopped = pipeline.collect(cut, None, lambda: next(left, None) is None)
+    if stopped is None:
+        assert stream.rates == rates
+        assert [d for d in json.loads(before) if d not in pipeline.state_dict()["untrained"]] == []
+        again = World(fates, version=cut)
+        run_in(again)
+        resumed = make(again, 8, judge, Numbers(), **changes)
+        resumed.load_state_dict(json.loads(json.dumps(pipeline.state_dict())))
+        seen += train(again, resumed, cut, 8)
+        serials = [serial for step in seen for serial, _ in step]
+        assert len(serials) == len(set(serials)) == 32
+        if not staleness:
+            whole = World(fates)
+            run_in(whole)
+            assert train(whole, make(whole, 8, judge, **changes), 0, 8) == seen
+
+
 @given(FATES)
 @settings(max_examples=40, deadline=None)
 def test_synchronous_steps_do_not_depend_on_what_comes_first(fates):

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.loss_refusals import make_folder
 from services.verdicts import Component
 from trainer.config import JobFileError, parse_job
-from trainer.preflight import check_components, check_job
+from trainer.preflight import check_components, check_job, environment_problems
 
 JOB = """
 job.name = "demo"
@@ -179,3 +179,37 @@ def test_good_uses_of_components_pass():
     fading = {**CONTROLLED, "start": -0.1, "min": -0.5, "max": -0.01}
     check_components(job(rewards={"weights": {"math/correctness": 1.0, "math/length": fading}}), COMPONENTS)
     check_components(job(advantage={"combine": "gated", "gates": ["math/syntax"], "normalise": "max_rl"}), COMPONENTS)
+
+
+@pytest.fixture
+def environments(tmp_path, monkeypatch):
+    (tmp_path / "own_environments.py").write_text(
+        "class Asks:\n"
+        "    def __init__(self, times=1): ...\n"
+        "    async def reply(self, turn): ...\n"
+        "class Blocks:\n"
+        "    def reply(self, turn): ...\n"
+        "def asks(times=1):\n"
+        "    return Asks(times)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "kwargs", "said"),
+    [
+        ("no_such_environments:Asks", {}, "rollout.environment: path 'no_such_environments:Asks': no_such_environments cannot"),
+        ("own_environments:Block", {}, "did you mean 'Blocks'"),
+        ("own_environments:Asks", {"tims": 2}, "rollout.environment.kwargs: own_environments:Asks: got an unexpected"),
+        ("own_environments:asks", {"tims": 2}, "rollout.environment.kwargs: own_environments:asks: got an unexpected"),
+        ("own_environments:Blocks", {}, "rollout.environment.path: own_environments:Blocks: it has no method `async def"),
+    ],
+)
+def test_an_environment_that_no_collector_could_ask_is_refused(environments, path, kwargs, said):
+    (found,) = environment_problems(job(rollout={"environment": {"path": path, "kwargs": kwargs}}))
+    assert said in found
+
+
+@pytest.mark.parametrize("path", ["own_environments:Asks", "own_environments.Asks", "own_environments:asks"])
+def test_an_environment_is_a_class_or_what_makes_one(environments, path):
+    assert environment_problems(job(rollout={"environment": {"path": path, "kwargs": {"times": 2}}})) == []

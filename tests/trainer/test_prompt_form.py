@@ -264,6 +264,7 @@ BAD = [
     ({"train": "x", "overlong": "drop"}, "overlong = 'drop' without max_prompt_tokens"),
     ({"train": "x", "overlong": "cut"}, "data.overlong: Input should be 'refuse', 'drop' or 'truncate_left'"),
     ({"train": "x", "max_prompt_tokens": 0}, "data.max_prompt_tokens"),
+    ({"train": "x", "curriculum": {"by": "pass_rate"}}, "data.curriculum needs one for each domain"),
     ({"train": "x", "curriculum": {"by": "luck"}}, "data.curriculum.by: Input should be 'pass_rate'"),
     ({"train": "x", "curriculum": {"by": "pass_rate", "explore": 0.0}}, "data.curriculum.explore"),
     ({"sources": [{"name": "a", "path": "x", "heldout": "y"}]}, "data.heldout needs one for each domain"),
@@ -273,5 +274,5 @@ BAD = [
 @pytest.mark.parametrize(("data", "said"), BAD)
 def test_tables_that_contradict_themselves_are_refused_before_anything_is_read(tmp_path, data, said):
     with pytest.raises(JobFileError) as refusal:
-        job(tmp_path, data)
+        job(tmp_path, data, accuracy={})
     assert said in "\n".join(refusal.value.problems)

@@ -78,7 +78,7 @@ def test_rows_that_are_others_when_a_run_goes_on_are_refused(tmp_path):
         ("listed", {"rows": 5}, ["TypeError: 'int' object is not iterable"]),
         ("listed", {"rows": [{"prompt": 5}]}, ["row 1: field 'prompt' is int"]),
         ("listed", {"row": []}, ["TypeError: listed() got an unexpected keyword argument 'row'"]),
-        ("absent", {}, ["iterator: path 'tests.trainer.data_jobs.absent'", "unknown name 'absent'"]),
+        ("absent", {}, ["iterator: path 'tests.trainer.data_jobs:absent'", "unknown name 'absent'"]),
         ("fails", {"after": 2}, ["row 2: RuntimeError: the network is down xxx"]),
     ],
 )

@@ -115,6 +115,15 @@ def mixed(folder, **data):
     return config, open_stream(config, None)
 
 
+def test_the_shares_are_those_of_all_draws_of_a_step(folder):
+    _, stream = mixed(folder)
+    stream.draw(50, 0)
+    first, second = (Counter(name.partition("/")[0] for name in ids(stream.draw(count, 1))) for count in (11, 2))
+    both = first + second
+    assert stream.metrics() == {f"data/share/{name}": both[name] / 13 for name in ("sums", "other", "stories")}
+    assert first[name := next(iter(second))] / 11 != both[name] / 13
+
+
 def test_sources_are_mixed_by_the_weights_of_the_step(folder):
     _, stream = mixed(folder)
     due, counts = [0.0] * 3, Counter()
