@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.figures import Figure, report
+from benchmarks.rollouts_data import data_figures
 from benchmarks.rollouts_faults import faults
+from benchmarks.rollouts_groups import groups
 from benchmarks.rollouts_overlap import overlap
 from benchmarks.rollouts_parity import parity
 from benchmarks.rollouts_quickstart import quickstart
@@ -24,6 +26,8 @@ PARTS: dict[str, Callable[[], Iterable[Figure]]] = {
     "overlap": overlap,
     "faults": faults,
     "throughput": throughput,
+    "data": data_figures,
+    "groups": groups,
 }
 
 

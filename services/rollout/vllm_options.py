@@ -117,6 +117,9 @@ def engine_arguments(directory: str, dtype: str, options: Mapping[str, Any]) -> 
         settings |= {"lora_target_modules": ADAPTED}
     if current_platform.is_cpu():
         settings |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_CACHE_BYTES}
+        # A prompt that is read in parts draws a token after each and takes the draw back, which ends vLLM's process: random
+        # generators of a CPU with a seed of their own cannot be set back.
+        settings |= {"enable_chunked_prefill": False}
     return AsyncEngineArgs(
         **settings
         | dict(options)

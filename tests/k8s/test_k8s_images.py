@@ -108,6 +108,10 @@ def reached(package: str) -> frozenset[str]:
     return frozenset(names)
 
 
+ENGINES = {"vllm"}
+"""Imported where `--engine` chooses it, in an environment of its own; the image has transformers."""
+
+
 @dataclass(frozen=True)
 class Program:
     """What a container of the manifests runs: `python -m MODULE ...` in one of the images."""
@@ -227,7 +231,7 @@ def test_image_holds_all_that_its_program_names(program):
         if first in OURS:
             path = Path(*name.split("."))
             assert any(path.is_relative_to(folder) for folder in folders), f"{name} is not copied"
-        elif first not in sys.stdlib_module_names:
+        elif first not in sys.stdlib_module_names | ENGINES:
             found = {canonicalize_name(distribution) for distribution in providers.get(first, [])}
             assert found & distributions, f"{first} is not installed by {sorted(program.image.extras)}"
 

@@ -97,6 +97,13 @@ def test_an_update_waits_for_what_has_begun_and_what_comes_waits_for_it(client, 
     update(client, models[0])
 
 
+def test_more_prompts_than_one_step_reads_are_sampled(client):
+    """Read in parts on a CPU, they ended vLLM's process: a draw was taken back from a generator that cannot be set back."""
+    prompts = [Prompt(str(n), "once upon a time " * 8) for n in range(256)]
+    results = client.generate("policy", prompts, 4, Sampling(max_new_tokens=8, seed=3), timeout_seconds=240)
+    assert [len(result.completions) for result in results] == [4] * 256
+
+
 def test_keys_and_values_do_not_outlive_their_weights(client, models):
     prompt = [Prompt("long", "what is (7 * 8) - 40 / 5 ? " * 3)]
     for directory in (models[1], models[2], models[0]):
