@@ -51,7 +51,9 @@ every_steps = 10
 
 
 WARM = 5
-"""Steps that are not timed."""
+"""Steps at the beginning that are not timed."""
+LAST = 5
+"""Steps at the end that are not timed: the very last one waits for every group that is still on its way."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,15 @@ class Outcome:
     state: JobState
     message: str
     step_seconds: float
-    """Mean over the steps after the first `WARM`."""
+    """Mean over the steps but the first `WARM` and the last `LAST`."""
     metrics: tuple[Mapping[str, float], ...]
     """By step."""
     rollouts: tuple[dict[str, Any], ...]
     """Lines of `rollouts.jsonl`."""
+
+
+def _mean_seconds(times: list[float]) -> float:
+    return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else float("nan")
 
 
 class Bench:
@@ -89,7 +95,7 @@ class Bench:
         return Outcome(
             job.state,
             job.message,
-            (times[-1] - times[WARM]) / (len(times) - 1 - WARM) if len(times) > WARM + 1 else float("nan"),
+            _mean_seconds(times[WARM : len(times) - LAST]),
             tuple(line["values"] for line in read_lines(run_dir / "metrics.jsonl")),
             tuple(read_lines(run_dir / "rollouts.jsonl")),
         )

@@ -11,7 +11,8 @@ from services.jobs.job import JobState
 
 WAITING, SLOW = "benchmarks.waiting_scorer:Waiting", "benchmarks.waiting_scorer:SometimesSlow"
 OVERLAP_BAR, GROWTH_BAR = 0.65, 1.15
-PATIENT = {"max_staleness": 16}
+PATIENT = {"max_staleness": 64}
+PATIENT_STEPS = 120
 EXACT = ("reward/", "term/", "loss/", "group/", "optim/", "rollout/", "batch/")
 
 
@@ -20,9 +21,9 @@ def overlap() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder), WAITING) as services:
         synchronous = [services.run(rollout={"max_staleness": 0}) for _ in range(2)]
         ahead = [services.run(rollout={"max_staleness": staleness}) for staleness in (1, 1, 2)]
-        steady = services.run(rollout=PATIENT)
+        steady = services.run(rollout=PATIENT, optim={"steps": PATIENT_STEPS})
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder), SLOW) as services:
-        slow = services.run(rollout=PATIENT)
+        slow = services.run(rollout=PATIENT, optim={"steps": PATIENT_STEPS})
     return [*_overlap(synchronous, ahead[:2]), _same(*synchronous), _staleness(ahead, (1, 1, 2)), *_slow(steady, slow)]
 
 
@@ -72,7 +73,7 @@ def _slow(steady: Outcome, slow: Outcome) -> list[Figure]:
     growth = slow.step_seconds / steady.step_seconds
     prompts = [line["prompt"] for line in slow.rollouts]
     missing = sum(bool(each["missing"]) for line in slow.rollouts for each in line["completions"])
-    whole = slow.state is JobState.SUCCEEDED and len(set(prompts)) == len(prompts) == 30 * 16 and not missing
+    whole = slow.state is JobState.SUCCEEDED and len(set(prompts)) == len(prompts) == PATIENT_STEPS * 16 and not missing
     return [
         Figure(
             "a step where one item in 100 takes 5 s, against none",
