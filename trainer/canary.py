@@ -43,12 +43,10 @@ def probe_sequences(prompts: Sequence[str], tokenizer: Any, positions: int | Non
 
 def probes(engine: Engine, sequences: Sequence[TokenSequence]) -> tuple[Probe, ...]:
     """The sequences with their log-probabilities under the engine's weights. A collective; equal on all ranks."""
-    samples = [Sample(each.prompt_token_ids, each.completion_token_ids) for each in sequences]
-    found = []
-    for batch in make_micro_batches(samples, len(samples)):
-        values = engine.scores(batch)["trainer_logprobs"].tolist()
-        size = len(values) // len(sequences)
-        found += [values[start : start + size] for start in range(0, len(values), size)]
-    if len({len(each.completion_token_ids) for each in sequences}) != 1:
+    size = len(sequences[0].completion_token_ids)
+    if any(len(each.completion_token_ids) != size for each in sequences):
         raise ValueError("the sequences of a canary have equally many completion tokens, and are in order for it")
-    return tuple(Probe(sequence, tuple(values)) for sequence, values in zip(sequences, found, strict=True))
+    samples = [Sample(each.prompt_token_ids, each.completion_token_ids) for each in sequences]
+    [batch] = make_micro_batches(samples, len(samples))
+    values = engine.scores(batch)["trainer_logprobs"].reshape(-1, size).tolist()
+    return tuple(Probe(sequence, tuple(own)) for sequence, own in zip(sequences, values, strict=True))

@@ -12,8 +12,10 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import grpc
+
 from services.async_scoring import AsyncScoring
-from services.client.channel import ServiceError
+from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.rollout import RolloutClient
 from services.rollout.engine import TokenSequence
 from services.scored import Scored
@@ -85,41 +87,40 @@ class _RunScorers:
         self.users = 0
         self._told: dict[str, int] = {}
         self._seconds: dict[str, deque[float]] = {}
-        self._together: dict[str, tuple[list[Item], list[float], asyncio.Task[dict[str, Scored]]]] = {}
+        self._together: dict[str, tuple[list[Item], asyncio.Task[dict[str, Scored]]]] = {}
 
     async def ask(self, scorer: str, items: Sequence[Item], deadline: float) -> dict[str, Scored]:
         """What one scorer says, of these items and perhaps of others."""
-        if max(self._seconds.get(scorer, (math.inf,))) > QUICK_SECONDS:
-            return await self._call(scorer, list(items), [deadline])
+        slowest = max(self._seconds.get(scorer, (math.inf,)))
+        # who has hardly any time left asks alone as well: nobody else's items are missed for it
+        if slowest > QUICK_SECONDS or deadline - time.monotonic() < 2 * QUICK_SECONDS:
+            return await self._call(scorer, items, deadline)
         if scorer not in self._together:
             waiting: list[Item] = []
-            deadlines: list[float] = []
-            task = asyncio.create_task(self._call_soon(scorer, waiting, deadlines))
-            self._together[scorer] = waiting, deadlines, task
-        waiting, deadlines, task = self._together[scorer]
+            self._together[scorer] = waiting, asyncio.create_task(self._call_soon(scorer, waiting))
+        waiting, task = self._together[scorer]
         waiting += items
-        deadlines.append(deadline)
         try:
             return await asyncio.shield(task)  # a group that is given up ends nobody else's call
         except TimeoutError:
-            return await self._call(scorer, items, [deadline])
+            return await self._call(scorer, items, deadline)
 
     def new_calls(self) -> dict[str, int]:
         """Calls since the last time that this was asked."""
         before, self._told = self._told, self.scoring.calls
         return {name: count - before.get(name, 0) for name, count in self._told.items()}
 
-    async def _call_soon(self, scorer: str, items: list[Item], deadlines: list[float]) -> dict[str, Scored]:
+    async def _call_soon(self, scorer: str, items: list[Item]) -> dict[str, Scored]:
         await asyncio.sleep(GATHER_SECONDS)
         del self._together[scorer]
         # not for longer, or a group would wait for another one's item: then each asks alone, and this call is given up
         async with asyncio.timeout(QUICK_SECONDS):
-            return await self._call(scorer, items, deadlines)
+            return await self._call(scorer, items, time.monotonic() + 2 * QUICK_SECONDS)
 
-    async def _call(self, scorer: str, items: Sequence[Item], deadlines: Sequence[float]) -> dict[str, Scored]:
+    async def _call(self, scorer: str, items: Sequence[Item], deadline: float) -> dict[str, Scored]:
         began = time.monotonic()
         try:
-            return await self.scoring.score({scorer: items}, min(deadlines) - began)
+            return await self.scoring.score({scorer: items}, deadline - began)
         finally:
             last = self._seconds.setdefault(scorer, deque(maxlen=REMEMBERED))
             last.append(time.monotonic() - began)
@@ -173,15 +174,20 @@ class Logprobs:
             return
         try:
             await self._send(policy, together)
-        except ServiceError:
-            # which of them it was for is not known, and no group may fail for another one's sake
-            for asked in together:
-                try:
-                    await self._send(policy, [asked])
-                except Exception as error:
-                    _fail([asked], error)
         except Exception as error:
-            _fail(together, error)
+            # where it may be for one of them, each is asked alone; a service that stayed away would for each stay away again
+            late = isinstance(error, ServiceError) and error.code is grpc.StatusCode.DEADLINE_EXCEEDED
+            away = isinstance(error, ServiceUnavailableError) and not late
+            if len(together) == 1 or away or not isinstance(error, ServiceError):
+                _fail(together, error)
+            else:
+                await asyncio.gather(*(self._send_alone(policy, asked) for asked in together))
+
+    async def _send_alone(self, policy: str, asked: _Asked) -> None:
+        try:
+            await self._send(policy, [asked])
+        except Exception as error:
+            _fail([asked], error)
 
     async def _send(self, policy: str, together: Sequence[_Asked]) -> None:
         sequences = [sequence for asked in together for sequence in asked.sequences]

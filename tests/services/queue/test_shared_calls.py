@@ -10,7 +10,7 @@ from typing import ClassVar
 import grpc
 import pytest
 
-from services.client.channel import ServiceError
+from services.client.channel import ServiceError, ServiceUnavailableError
 from services.queue.shared_calls import RUNS, Logprobs, Scorers
 from services.rollout.engine import SequenceLogprobs, TokenSequence
 from services.scored import Scored
@@ -63,6 +63,26 @@ def test_one_groups_fault_is_not_anothers():
     first, second, third = asyncio.run(asked())
     assert (first, third) == (((-2.0, -3.0),), ((-5.0, -6.0),))
     assert isinstance(second, ServiceError) and "token 13" in str(second)
+
+
+def test_a_service_that_is_away_is_waited_for_once(monkeypatch):
+    class Away:
+        asked = 0
+
+        def logprobs(self, *_, **__):
+            self.asked += 1
+            raise ServiceUnavailableError("rollout", "here", grpc.StatusCode.UNAVAILABLE, "away")
+
+    async def asked():
+        policy = Away()
+        logprobs = Logprobs(policy)  # pyright: ignore[reportArgumentType]
+        soon = time.monotonic() + 5
+        found = await asyncio.gather(*(logprobs.ask("a", sequences(n), soon) for n in range(3)), return_exceptions=True)
+        return found, policy.asked
+
+    found, times = asyncio.run(asked())
+    assert [type(each) for each in found] == [ServiceUnavailableError] * 3
+    assert times == 1
 
 
 def test_a_group_that_is_given_up_takes_nothing_from_the_others():
@@ -132,6 +152,19 @@ def test_groups_ask_a_quick_scorer_together_and_each_gets_its_own(clients):
 
     asked = asyncio.run(play())
     assert sorted(asked[2:]) == [("other", ["bb0", "ccc1", "dddd0"]), ("quick", ["bb0", "ccc1", "dddd0"])]
+
+
+def test_a_group_without_time_costs_no_other_its_scores(clients):
+    """Together with one whose deadline is near, the others' items would be missing for that deadline."""
+
+    async def play():
+        scorers = Scorers()
+        await ask(scorers, {"quick": "here:1"}, "a")
+        hurried = scorers.score("run", {"quick": "here:1"}, 2, items("bb"), time.monotonic() + 0.2, Counter())
+        return await asyncio.gather(hurried, ask(scorers, {"quick": "here:1"}, "ccc"))
+
+    asyncio.run(play())
+    assert sorted(clients[0].asked[1:]) == [("quick", ["bb0"]), ("quick", ["ccc0"])]
 
 
 async def told(scorers, response):
