@@ -4,8 +4,9 @@ With `max_staleness = 0` a step's groups are asked for when it begins, all of th
 the order of their prompts: two runs of the same job train on the same tokens. From 1 on, groups of the steps to come are
 under way while this step trains, and a step takes what came first. Then two bounds hold at every step:
 
-- back-pressure: a step asks for what the next one needs, and for no more: groups that should have come by now do not
-  count, so that slow ones leave no gap, and in all at most `(1 + max_staleness) * prompts_per_step` are under way or ready;
+- back-pressure: a step asks for what the next one needs, and while some groups are late for an eighth more. Groups that
+  should have come by now do not count, so that slow ones leave no gap; in all at most
+  `(1 + max_staleness) * prompts_per_step` are under way or ready;
 - staleness: no token is trained on that weights sampled which are more than `max_staleness` versions old, by the versions
   that the tokens themselves carry. A group that comes too late for that is sampled anew, once: the step at which it
   would be too old again waits for it.
@@ -102,7 +103,7 @@ class Pipeline:
             if len(taken) == self._size:
                 break
             if stopped():
-                self._ready += [*taken, *(each for each, _ in self._judged if each not in taken)]
+                self._ready += [each for each, _ in self._judged]
                 self._judged.clear()
                 return None
             self._receive()

@@ -55,12 +55,6 @@ class StopStrings:
         return any(stop in text for stop in self._stop)
 
 
-def cut(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string in it."""
-    places = [place for place in map(text.find, stop) if place >= 0]
-    return text[: min(places)] if places else text
-
-
 class Choices:
     """A trie over the choices' tokens: what may come next, for each sample. Each choice ends with an end of sequence."""
 

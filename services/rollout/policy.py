@@ -1,4 +1,4 @@
-"""A policy as the transformers engine holds it: model, tokenizer and what their files say about length and stopping."""
+"""A policy as the transformers engine holds it: the model and its texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import structlog
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from services.rollout.engine import EngineError, EngineFault, Prompt, WeightSource
+from services.rollout.engine import WeightSource
+from services.rollout.text import Text, check_vocabulary, stop_ids
 from services.rollout.weights import (
     bad_path,
     checked_directory,
@@ -29,69 +30,15 @@ class Policy:
     """Loaded weights and how to use them."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    text: Text
     settings: str
     """Digest of the configuration and the tokenizer."""
-    stop_ids: tuple[int, ...]
-    """Tokens that end a completion; none where the files name none."""
-    max_positions: int | None
-    """Longest sequence, prompt and completion together; None where the model has no limit."""
-    vocabulary: int
-    """Number of rows of the embedding: token ids are below it."""
     source: WeightSource
     """Where the weights are from, without the canary."""
 
     @property
     def version(self) -> int:
         return self.source.version
-
-    def encode(self, prompt: Prompt, max_new_tokens: int) -> list[int]:
-        """Tokens of a prompt: those that are given as they are, then those of its text. A text alone gets the special
-        tokens that the tokenizer adds, one after tokens gets none; neither has an end of sequence at its end.
-
-        Raises EngineError (INVALID_ARGUMENT) for a prompt without tokens or one too long, and for an unknown token.
-        """
-        where = f"prompt {prompt.id!r}"
-        ids = list(prompt.token_ids)
-        if ids and max(ids) >= self.vocabulary:
-            raise EngineError(
-                EngineFault.INVALID_ARGUMENT,
-                f"{where} has the token {max(ids)}; the vocabulary ends at {self.vocabulary - 1}",
-            )
-        written = self._encode(prompt.text, special=not ids) if prompt.text else []
-        while written and written[-1] in self.stop_ids:
-            written.pop()
-        ids += written
-        if not ids:
-            raise EngineError(EngineFault.INVALID_ARGUMENT, f"{where} has no tokens; its text must give at least one")
-        if self.max_positions is not None and len(ids) + max_new_tokens > self.max_positions:
-            raise EngineError(
-                EngineFault.INVALID_ARGUMENT,
-                f"{where} has {len(ids)} tokens and max_new_tokens is {max_new_tokens}; together they must be at most "
-                f"{self.max_positions}, the model's positions",
-            )
-        return ids
-
-    def encode_choice(self, place: int, text: str, max_new_tokens: int) -> list[int]:
-        """Tokens of a text that a completion may be. Raises EngineError (INVALID_ARGUMENT), which names it by its place."""
-        ids = self._encode(text, special=False)
-        where = f"sampling.choices[{place}]"
-        if not self.stop_ids:
-            problem = "cannot end: the policy's files name no end-of-sequence token"
-        elif self.decode([ids]) != [text]:
-            problem = "cannot be written by the policy's tokenizer: its tokens give another text back"
-        elif len(ids) + 1 > max_new_tokens:
-            problem = f"has {len(ids) + 1} tokens with the end of the sequence; max_new_tokens is {max_new_tokens}"
-        else:
-            return ids
-        raise EngineError(EngineFault.INVALID_ARGUMENT, f"{where} {problem}")
-
-    def _encode(self, text: str, *, special: bool) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=special)["input_ids"]  # pyright: ignore[reportReturnType]
-
-    def decode(self, completions: list[list[int]]) -> list[str]:
-        """Texts without special tokens."""
-        return self.tokenizer.batch_decode(completions, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,25 +87,11 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
             first=unexpected[0],
         )
     vocabulary = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > vocabulary:
-        raise bad_path(directory, f"has a tokenizer of {len(tokenizer)} tokens for a model that knows {vocabulary}")
-    policy = Policy(
-        model=model.to(device).eval(),
-        tokenizer=tokenizer,
-        settings=settings,
-        stop_ids=_stop_ids(model, tokenizer, vocabulary),
-        max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        vocabulary=vocabulary,
-        source=source,
-    )
+    check_vocabulary(directory, tokenizer, vocabulary)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    text = Text(tokenizer, stop_ids(model.generation_config, tokenizer, vocabulary), positions, vocabulary)
+    policy = Policy(model.to(device).eval(), text, settings, source)
     return Loaded(policy)
-
-
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> tuple[int, ...]:
-    """The end-of-sequence tokens: those of the generation settings, else the tokenizer's; -1 stands for none."""
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids: Any = tokenizer.eos_token_id if configured is None else configured
-    return tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
 
 
 def _brief(error: Exception) -> str:

@@ -29,7 +29,7 @@ from services.rollout.engine import (
     WeightSource,
 )
 from services.rollout.generation import Batch, sample_batch
-from services.rollout.guidance import Choices, StopStrings, cut
+from services.rollout.guidance import Choices, StopStrings
 from services.rollout.policy import Loaded, Policy, load_policy
 from services.rollout.sampling import uniform_stream
 from services.rollout.scoring import sequence_logprobs
@@ -136,8 +136,8 @@ class TransformersEngine:
         encoded = []
         for prompt in request.prompts:
             interrupt()
-            encoded.append(held.encode(prompt, longest))
-        choices = [held.encode_choice(place, text, longest) for place, text in enumerate(request.sampling.choices)]
+            encoded.append(held.text.encode(prompt, longest))
+        choices = held.text.choices(request.sampling)
         order = sorted(range(len(encoded)), key=lambda prompt: len(encoded[prompt]))
         rows = [(prompt, sample) for prompt in order for sample in range(request.samples)]
         return Plan(request, held, encoded, choices, rows, self._max_rows)
@@ -148,11 +148,10 @@ class TransformersEngine:
         rows = plan.rows[batch * plan.max_rows : (batch + 1) * plan.max_rows]
         for row, drawn in sample_batch(policy.model, _batch(plan, rows), sampling, interrupt):
             prompt, sample = rows[row]
-            (text,) = policy.decode([drawn.token_ids])
             completion = Completion(
                 token_ids=tuple(drawn.token_ids),
                 logprobs=tuple(drawn.logprobs),
-                text=cut(text, sampling.stop),
+                text=policy.text.before_stop(drawn.token_ids, sampling.stop),
                 finish_reason=FinishReason.STOP if drawn.stopped else FinishReason.LENGTH,
                 policy_version=policy.version,
                 token_versions=(policy.version,) * len(drawn.token_ids),
@@ -188,8 +187,8 @@ class TransformersEngine:
         self, policy: Policy, sequences: Sequence[TokenSequence], field: str, interrupt: Interrupt
     ) -> list[tuple[float, ...]]:
         for index, sequence in enumerate(sequences):
-            _check_sequence(policy, f"{field}[{index}]", sequence)
-        return sequence_logprobs(policy.model, sequences, policy.vocabulary, self._max_rows, interrupt)
+            policy.text.check_sequence(f"{field}[{index}]", sequence)
+        return sequence_logprobs(policy.model, sequences, policy.text.vocabulary, self._max_rows, interrupt)
 
     def _use(self, policy: str) -> Policy:
         held = self._policies.pop(policy, None)
@@ -201,7 +200,7 @@ class TransformersEngine:
 
 
 def _batch(plan: Plan, rows: Sequence[tuple[int, int]]) -> Batch:
-    sampling, policy, prompts = plan.request.sampling, plan.policy, plan.request.prompts
+    sampling, text, prompts = plan.request.sampling, plan.policy.text, plan.request.prompts
     used = list(dict.fromkeys(prompt for prompt, _ in rows))
     place = {prompt: index for index, prompt in enumerate(used)}
     length = sampling.max_new_tokens if sampling.temperature else 1
@@ -210,23 +209,10 @@ def _batch(plan: Plan, rows: Sequence[tuple[int, int]]) -> Batch:
         prompts=[plan.encoded[prompt] for prompt in used],
         rows=[place[prompt] for prompt, _ in rows],
         uniforms=np.stack(uniforms),
-        stop_ids=policy.stop_ids,
-        stop_strings=StopStrings(sampling.stop, policy.decode, len(rows)) if sampling.stop else None,
-        choices=Choices(plan.choices, policy.stop_ids, policy.vocabulary, len(rows)) if plan.choices else None,
+        stop_ids=text.stop_ids,
+        stop_strings=StopStrings(sampling.stop, text.decode_all, len(rows)) if sampling.stop else None,
+        choices=Choices(plan.choices, text.stop_ids, text.vocabulary, len(rows)) if plan.choices else None,
     )
-
-
-def _check_sequence(policy: Policy, where: str, sequence: TokenSequence) -> None:
-    ids = sequence.prompt_token_ids + sequence.completion_token_ids
-    if not sequence.prompt_token_ids:
-        problem = "has no prompt_token_ids; at least one is needed"
-    elif max(ids) >= policy.vocabulary:
-        problem = f"has the token {max(ids)}; the vocabulary ends at {policy.vocabulary - 1}"
-    elif policy.max_positions is not None and len(ids) > policy.max_positions:
-        problem = f"has {len(ids)} tokens; the model has {policy.max_positions} positions"
-    else:
-        return
-    raise EngineError(EngineFault.INVALID_ARGUMENT, f"{where} {problem}")
 
 
 def _device(name: str) -> torch.device:

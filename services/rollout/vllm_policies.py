@@ -20,9 +20,9 @@ import structlog
 
 from services.rollout.canary import check_canary
 from services.rollout.engine import EngineError, EngineFault, WeightSource
+from services.rollout.text import Text, load_text
 from services.rollout.vllm_core import Core
 from services.rollout.vllm_sampling import all_at_once, given_logprobs
-from services.rollout.vllm_text import Text, load_text
 from services.rollout.vllm_transfer import check_group, check_tensors
 from services.rollout.vllm_weights import AdapterCopy, Contents, read_contents
 from services.rollout.weights import check_base, checked_directory, reading, same_weights

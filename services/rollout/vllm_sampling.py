@@ -12,8 +12,8 @@ from typing import Any
 
 from services.rollout.canary import check_finite
 from services.rollout.engine import Completion, EngineError, EngineFault, FinishReason, Sampling, TokenSequence
+from services.rollout.text import Text
 from services.rollout.vllm_core import Core
-from services.rollout.vllm_text import Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from services.rollout.guidance import Choices, StopStrings, cut
+from services.rollout.guidance import Choices, StopStrings
+from services.rollout.text import Text
 from tests.services.rollout.tiny_model import tiny_tokenizer
 
 TEXT = [
@@ -116,7 +117,9 @@ def test_every_sample_is_watched_for_itself_and_only_its_end_is_decoded() -> Non
     [("one two", ["two", "e t"], "on"), ("one", ["x"], "one"), ("ab", ["ab"], ""), ("a", [], "a")],
 )
 def test_the_text_ends_before_the_first_stop_string(text: str, stop: list[str], left: str) -> None:
-    assert cut(text, stop) == left
+    tokenizer = tiny_tokenizer()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert Text(tokenizer, (), None, len(tokenizer)).before_stop(ids, stop) == left
 
 
 def test_choices_allow_what_one_of_them_goes_on_with() -> None:

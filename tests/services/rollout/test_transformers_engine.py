@@ -10,8 +10,8 @@ import torch
 from transformers import Gemma2Config, GPT2Config, MistralConfig, Qwen2Config
 
 from services.rollout.engine import EngineError, EngineFault, FinishReason, Generation, Prompt, Sampling, TokenSequence
+from services.rollout.text import load_text
 from services.rollout.transformers_engine import TransformersEngine
-from services.rollout.vllm_text import load_text
 from tests.services.rollout.plain_engine import engine_with, generated, load, never
 from tests.services.rollout.tiny_model import (
     ALPHABET,

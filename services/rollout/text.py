@@ -1,7 +1,8 @@
-"""A policy's texts and tokens, and what ends a completion: read from its directory without loading the model."""
+"""A policy's texts and tokens, and what ends a completion; the same for every engine. Neither torch nor a model at import."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ class Text:
     tokenizer: Any
     stop_ids: tuple[int, ...]
     """Tokens that end a completion; none where the files name none."""
-    positions: int
-    """Longest sequence, prompt and completion together."""
+    positions: int | None
+    """Longest sequence, prompt and completion together; None where the model has no limit."""
     vocabulary: int
     """Token ids are below it."""
 
@@ -35,7 +36,7 @@ class Text:
             problem = "has no tokens; its token_ids and its text must give at least one"
         elif max(ids) >= self.vocabulary:
             problem = f"has the token {max(ids)}; the vocabulary ends at {self.vocabulary - 1}"
-        elif len(ids) + max_new_tokens > self.positions:
+        elif self.positions is not None and len(ids) + max_new_tokens > self.positions:
             problem = (
                 f"has {len(ids)} tokens and max_new_tokens is {max_new_tokens}; together they must be at most "
                 f"{self.positions}, the model's positions"
@@ -70,7 +71,7 @@ class Text:
             problem = "has no prompt_token_ids; at least one is needed"
         elif max(ids) >= self.vocabulary:
             problem = f"has the token {max(ids)}; the vocabulary ends at {self.vocabulary - 1}"
-        elif len(ids) > self.positions:
+        elif self.positions is not None and len(ids) > self.positions:
             problem = f"has {len(ids)} tokens; the model has {self.positions} positions"
         else:
             return
@@ -80,10 +81,27 @@ class Text:
         """Without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def before_stop(self, ids: list[int], stop: tuple[str, ...]) -> str:
+    def decode_all(self, sequences: list[list[int]]) -> list[str]:
+        """Many at once."""
+        return self.tokenizer.batch_decode(sequences, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def before_stop(self, ids: list[int], stop: Sequence[str]) -> str:
         """The text up to the first of the stop strings."""
         text = self.decode(ids)
         return text[: min((place for each in stop if (place := text.find(each)) >= 0), default=len(text))]
+
+
+def stop_ids(settings: Any, tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
+    """The end-of-sequence tokens: those of the generation settings, else the tokenizer's; -1 stands for none."""
+    configured = getattr(settings, "eos_token_id", None)
+    ids = tokenizer.eos_token_id if configured is None else configured
+    return tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
+
+
+def check_vocabulary(directory: Path, tokenizer: Any, vocabulary: int) -> None:
+    """Raises EngineError (FAILED_PRECONDITION) where the tokenizer has tokens that the model does not know."""
+    if len(tokenizer) > vocabulary:
+        raise bad_path(directory, f"has a tokenizer of {len(tokenizer)} tokens for a model that knows {vocabulary}")
 
 
 def load_text(directory: Path, positions: int, vocabulary: int) -> Text:
@@ -98,9 +116,5 @@ def load_text(directory: Path, positions: int, vocabulary: int) -> Text:
             settings = AutoConfig.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # the library raises many kinds for files that do not fit
         raise bad_path(directory, f"has a tokenizer that cannot be loaded: {type(error).__name__}") from error
-    if len(tokenizer) > vocabulary:
-        raise bad_path(directory, f"has a tokenizer of {len(tokenizer)} tokens for a model that knows {vocabulary}")
-    configured = getattr(settings, "eos_token_id", None)
-    ids = tokenizer.eos_token_id if configured is None else configured
-    stop_ids = tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
-    return Text(tokenizer, stop_ids, positions, vocabulary)
+    check_vocabulary(directory, tokenizer, vocabulary)
+    return Text(tokenizer, stop_ids(settings, tokenizer, vocabulary), positions, vocabulary)
