@@ -99,7 +99,7 @@ def test_an_update_waits_for_what_has_begun_and_what_comes_waits_for_it(client, 
 
 def test_more_prompts_than_one_step_reads_are_sampled(client):
     """Read in parts on a CPU, they ended vLLM's process: a draw was taken back from a generator that cannot be set back."""
-    prompts = [Prompt(str(n), "once upon a time " * 8) for n in range(256)]
+    prompts = [Prompt(str(n), "once upon a time " * 7) for n in range(256)]
     results = client.generate("policy", prompts, 4, Sampling(max_new_tokens=8, seed=3), timeout_seconds=240)
     assert [len(result.completions) for result in results] == [4] * 256
 
