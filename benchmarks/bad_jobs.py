@@ -141,7 +141,7 @@ OWN_LOSSES = (
 TERMS = (
     _policy("unknown term", 'type = "gpro"', "loss.terms[0]: type: unknown name 'gpro'", "'grpo'"),
     _policy("two sources", 'type = "grpo"\npath = "a.b"', "loss.terms[0]", "either type (a built-in term) or path"),
-    _policy("no source", "weight = 1.0", "loss.terms[0]", "either type (a built-in term) or path"),
+    _policy("no source", "weight = 1.0", "loss.terms[0]", "give type (a built-in term) or path"),
     _grpo("unknown argument", "kwargs = { clip_eps = 0.2 }", "term 'policy': kwargs: unknown name 'clip_eps'", "eps_low, eps_high"),
     _grpo("argument of another type", 'kwargs = { eps_low = "0.2" }', "kwargs: eps_low", "must be a number or a schedule, not '0.2'"),
     _grpo("argument not a number", "kwargs = { eps_low = nan }", "kwargs: eps_low", "must be a number or a schedule, not nan"),
@@ -272,7 +272,7 @@ SECTIONS = (
     _job("a table of DeepSpeed's that is none", "deepspeed.config", "set zero_stage", ("[loss]\n", "[deepspeed.config]\nzero_optimization = true\n[loss]\n")),
     _in("model", "no model", 'path = "no_such"', "model.path", "a Hugging Face model"),
     _in("data", "no data", 'train = "no_such.jsonl"', "data.train", "no_such.jsonl"),
-    _source("a source of nothing", "", "data.sources[0]", "give either path (a file or folder) or iterator"),
+    _source("a source of nothing", "", "data.sources[0]", "give path (a file or folder) or iterator"),
     _source("a column that no row has", 'path = "train.jsonl"\ntemplate = "{promt}"', "data.sources", "did you mean 'prompt'"),
     _source("a template that reaches into an object", 'path = "train.jsonl"\ntemplate = "{prompt.text}"', "data.sources[0].template", "only {column} may stand there"),
     _source("a field that no prompt has", 'path = "train.jsonl"\nfields = { promt = "prompt" }', "data.sources[0].fields.promt", "did you mean 'prompt'"),

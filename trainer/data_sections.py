@@ -72,7 +72,9 @@ class SourceSection(Section):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SourceSection:
-        if (self.path is None) == (self.iterator is None):
+        if self.path is None and self.iterator is None:
+            raise ValueError("without rows: give path (a file or folder) or iterator (your own function)")
+        if self.path is not None and self.iterator is not None:
             raise ValueError("give either path (a file or folder) or iterator (your own function), and not both")
         if self.kwargs and self.iterator is None:
             raise ValueError("kwargs are the arguments of iterator; a path has none")
@@ -123,7 +125,9 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> DataSection:
-        if (self.train is None) == (not self.sources):
+        if self.train is None and not self.sources:
+            raise ValueError("without prompts: give train (a path) or [[data.sources]]")
+        if self.train is not None and self.sources:
             raise ValueError("give either train (a path) or [[data.sources]], and not both")
         names = [source.name for source in self.sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):

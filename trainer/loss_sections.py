@@ -40,7 +40,9 @@ class TermSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> TermSection:
-        if (self.type is None) == (self.path is None):
+        if self.type is None and self.path is None:
+            raise ValueError("without a loss: give type (a built-in term) or path (your own function)")
+        if self.type is not None and self.path is not None:
             raise ValueError("give either type (a built-in term) or path (your own function), and not both")
         if self.type is not None and self.type not in BUILT_IN_TERMS:
             raise ValueError(f"type: {unknown_name(self.type, sorted(BUILT_IN_TERMS))}")

@@ -112,6 +112,7 @@ def test_prime_rl_form_is_a_composite_of_one_term():
         (("rollout", "timeout_seconds"), -1.0, ["rollout.timeout_seconds", "-1.0"]),
         (("loss", "terms", 0, "type"), "gpro", ["loss.terms[0]", "'gpro'", "or 'grpo'"]),
         (("loss", "terms", 0, "path"), "a.b", ["loss.terms[0]", "either type", "path"]),
+        (("loss", "terms", 0), {"name": "policy"}, ["loss.terms[0]: without a loss: give type (a built-in term) or path"]),
         (("loss", "terms", 1, "name"), "policy", ["loss", "'policy' is used twice"]),
         (("loss", "terms", 1, "wieght"), 1.0, ["loss.terms[1].wieght", "did you mean 'weight'"]),
         (("loss", "terms", 0, "aggregation"), "mean", ["loss.terms[0].aggregation", "token_mean"]),

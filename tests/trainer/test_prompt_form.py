@@ -225,11 +225,12 @@ def test_a_cut_prompt_is_the_longest_end_that_fits(words, most):
 
 
 BAD = [
-    ({}, "give either train (a path) or [[data.sources]], and not both"),
-    ({"train": "x", "sources": [{"name": "a", "path": "x"}]}, "give either train"),
+    ({}, "data: without prompts: give train (a path) or [[data.sources]]"),
+    ({"train": "x", "sources": [{"name": "a", "path": "x"}]}, "give either train (a path) or [[data.sources]], and not both"),
     ({"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "the name 'a' is used twice"),
     ({"sources": [{"name": "A/b", "path": "x"}]}, "data.sources[0].name: String should match pattern"),
-    ({"sources": [{"name": "a"}]}, "data.sources[0]: give either path (a file or folder) or iterator"),
+    ({"sources": [{"name": "a"}]}, "data.sources[0]: without rows: give path (a file or folder) or iterator"),
+    ({"sources": [{"name": "a", "path": "x", "iterator": "a:b"}]}, "give either path (a file or folder) or iterator"),
     ({"sources": [{"name": "a", "path": "x", "kwargs": {"n": 1}}]}, "kwargs are the arguments of iterator"),
     ({"sources": [{"name": "a", "iterator": "no colon"}]}, "data.sources[0].iterator: String should match pattern"),
     ({"sources": [{"name": "a", "path": "x", "weight": -1.0}]}, "weight: -1 is negative"),
