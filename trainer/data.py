@@ -22,3 +22,8 @@ class Prompt:
     checks: dict[str, Any]
     difficulty: float | None = None
     """In any unit, as the data have it; None where they say nothing."""
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a message: never what it holds, which is the user's."""
+    return type(value).__name__ + (" (empty)" if isinstance(value, (str, list)) and not value else "")

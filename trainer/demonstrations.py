@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainer.data import DataError
+from trainer.data import DataError, kind_of
 from trainer.data_files import json_rows
 from trainer.epochs import permutation
 
@@ -75,6 +75,6 @@ def _is_comparison(row: dict[str, Any]) -> bool:
 def _text(row: dict[str, Any], field: str, where: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value:
-        found = "is missing" if field not in row else f"is {type(value).__name__} {'' if value else '(empty)'}".rstrip()
+        found = f"is {kind_of(value)}" if field in row else "is missing"
         raise DataError(f"{where}: field {field!r} {found}; it must be a text that is not empty")
     return value

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainer.data import LONGEST_ID, DataError, Prompt
+from trainer.data import LONGEST_ID, DataError, Prompt, kind_of
 from trainer.data_sections import FieldsSection, SourceSection
 from trainer.finite import is_finite_number
 from trainer.template import MOST_NAMES, TemplateError, fill, parse_template
@@ -110,16 +110,14 @@ class PromptForm:
         else:
             column = (source and source.fields.prompt) or "prompt"
             value = _at(row, column)
+        if value is _ABSENT:
+            raise _missing("prompt", column, row, where)
         if source is None or source.chat is None:
-            if value is _ABSENT:
-                raise _missing("prompt", column, row, where)
             if isinstance(value, list):
                 raise _wrong("prompt", column, value, where, 'a text; for messages give the source chat = ""')
             if not isinstance(value, str) or not value:
                 raise _wrong("prompt", column, value, where, "a text that is not empty")
             return value
-        if value is _ABSENT:
-            raise _missing("prompt", column, row, where)
         system = [{"role": "system", "content": source.chat}] if source.chat else []
         messages = value if isinstance(value, list) else [{"role": "user", "content": value}]
         if fault := _fault_of_messages(messages, bool(system)):
@@ -178,7 +176,7 @@ def _difficulty(row: Mapping[str, Any], column: str, where: str) -> float | None
     if value is _ABSENT or value is None:
         return None
     if not is_finite_number(value):
-        raise DataError(f"{where}: field {_named('difficulty', column)} is {_short(value)}; it must be a finite number")
+        raise _wrong("difficulty", column, value, where, "a finite number")
     return float(value)
 
 
@@ -190,7 +188,7 @@ def _fault_of_messages(given: list[Any], has_system: bool) -> str | None:
             return f": message {place} has no role of {', '.join(ROLES)}"
         content = message.get("content")
         if not isinstance(content, str) or not content:
-            return f": message {place}: its content is {_kind(content)}; it must be a text that is not empty"
+            return f": message {place}: its content is {kind_of(content)}; it must be a text that is not empty"
         if not _is_text(content):
             return f": message {place} holds a lone surrogate, which is no text"
         if message["role"] == "system" and (place > 1 or has_system):
@@ -241,19 +239,10 @@ def _named(field: str, column: str) -> str:
     return f"{field!r}" if field == column else f"{field!r} (column {column[:60]!r})"
 
 
-def _short(value: Any) -> str:
-    is_short = isinstance(value, (str, bool, float)) or is_finite_number(value)
-    return f"{value!r:.40}" if is_short else type(value).__name__
-
-
 def _missing(field: str, column: str, row: Mapping[str, Any], where: str, mend: str = "") -> DataError:
     known = ", ".join(str(name)[:60] for name in sorted(row, key=str)[:MOST_NAMES])
     return DataError(f"{where}: field {_named(field, column)} is missing; the row has {known or 'nothing'}{mend}")
 
 
 def _wrong(field: str, column: str, value: Any, where: str, right: str) -> DataError:
-    return DataError(f"{where}: field {_named(field, column)} is {_kind(value)}; it must be {right}")
-
-
-def _kind(value: Any) -> str:
-    return type(value).__name__ + (" (empty)" if isinstance(value, (str, list)) and not value else "")
+    return DataError(f"{where}: field {_named(field, column)} is {kind_of(value)}; it must be {right}")

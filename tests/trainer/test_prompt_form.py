@@ -90,7 +90,7 @@ def test_a_template_is_filled_with_columns_and_braces_are_doubled():
         (
             {"fields": {"prompt": "question", "difficulty": "answer"}},
             ROW,
-            ["'difficulty' (column 'answer') is '2'", "finite number"],
+            ["'difficulty' (column 'answer') is str; it must be a finite number"],
         ),
         ({"fields": {"prompt": "level"}}, ROW, ["'prompt' (column 'level') is int", "a text"]),
         ({"domain": None, "fields": {"prompt": "question"}}, ROW, ["'domain' is missing", "give the source a domain"]),

@@ -47,6 +47,9 @@ def test_the_first_row_says_what_a_file_holds(tmp_path):
         read_supervised(written(tmp_path, PAIR, {"prompt": "p", "chosen": "c"}))
     with pytest.raises(DataError, match="line 2: field 'completion' is missing"):
         read_supervised(written(tmp_path, DEMONSTRATION, PAIR))
+    for value, kind in ((0, "int"), (None, "NoneType"), ("", r"str \(empty\)")):
+        with pytest.raises(DataError, match=f"line 1: field 'completion' is {kind}; it must be a text"):
+            read_supervised(written(tmp_path, {**DEMONSTRATION, "completion": value}))
 
 
 def test_pairs_and_demonstrations_feed_their_terms(tmp_path):
