@@ -13,11 +13,12 @@ from trainer.demonstrations import read_supervised
 from trainer.moving import moving_range, parse_moving, sampled_steps
 from trainer.prompt_source import policy_tokenizer, read_heldout
 from trainer.prompt_stream import open_stream
+from trainer.schedule_shapes import ScheduleError
 from trainer.schedules import parse_schedule
 
 
 def data_problems(config: JobConfig) -> list[str]:
-    """A line for each fault of the prompts, the held-out ones, and the rows of the warm-up.
+    """A line for each fault of the prompts, of their difficulties, of the held-out prompts, and of the rows of the warm-up.
 
     Every row of every file is read, and the first ones of an iterator. The policy's tokenizer is loaded where `[data]` needs
     it, and no model.
@@ -26,7 +27,7 @@ def data_problems(config: JobConfig) -> list[str]:
         return problems
     try:
         stream = open_stream(config, policy_tokenizer(config))
-        problems += _prompt_problems(config, _field(config), stream.known())
+        problems += _prompt_problems(config, _field(config), stream.known()) or _difficulty_problems(config, stream.known())
     except DataError as error:
         problems.append(f"{_field(config)}: {error}")
     if config.data.has_heldout():
@@ -43,8 +44,8 @@ def data_problems(config: JobConfig) -> list[str]:
 
 
 def choice_problems(config: JobConfig) -> list[str]:
-    """What would leave a step without a prompt to draw, where the data and the schedules can be read."""
-    return [*_weight_problems(config), *_target_problems(config), *_difficulty_problems(config)]
+    """What is wrong with the weights and the wanted pass rate at some step, where their schedules can be read."""
+    return [*_weight_problems(config), *_target_problems(config)]
 
 
 def _chat_problems(config: JobConfig) -> list[str]:
@@ -90,17 +91,22 @@ def _target_problems(config: JobConfig) -> list[str]:
     return []
 
 
-def _difficulty_problems(config: JobConfig) -> list[str]:
+def _difficulty_problems(config: JobConfig, prompts: Iterable[Prompt]) -> list[str]:
     """That every prompt has a difficulty where there is a limit to it, and that some are below it at every step."""
     if config.data.max_difficulty is None:
         return []
     easiest = float("inf")
-    for prompt in open_stream(config, policy_tokenizer(config)).known():
+    for prompt in prompts:
         if prompt.difficulty is None:
             return [f"data.max_difficulty: {_field(config)}: prompt {prompt.id!r} has no field 'difficulty', a number"]
         easiest = min(easiest, prompt.difficulty)
-    lowest, _ = moving_range(parse_moving(config.data.max_difficulty), max(1, config.optim.steps))
-    if config.optim.steps and lowest < easiest:
+    if not config.optim.steps:
+        return []
+    try:
+        lowest, _ = moving_range(parse_moving(config.data.max_difficulty), config.optim.steps)
+    except ScheduleError:
+        return []  # told where the numbers that move are looked at
+    if lowest < easiest:
         return [f"data.max_difficulty: it falls to {lowest:g}, and the easiest prompt has a difficulty of {easiest:g}"]
     return []
 

@@ -9,6 +9,7 @@ from pyarrow import parquet
 from benchmarks.loss_refusals import make_folder
 from examples.quickstart.make import make_tokenizer
 from tests.trainer.data_jobs import job, row, write
+from trainer import prompt_source
 from trainer.config import JobFileError
 from trainer.data_check import choice_problems, data_problems
 from trainer.preflight import check_job
@@ -121,3 +122,21 @@ def test_the_check_of_a_job_tells_them(folder):
     assert [
         problem for problem in refusal.value.problems if "unknown name 'qestion'; did you mean 'question'?" in problem
     ]
+
+
+def test_each_file_is_read_once_whatever_is_asked_of_its_rows(folder, monkeypatch):
+    opened = []
+    read = prompt_source.rows
+    monkeypatch.setattr(prompt_source, "rows", lambda path: opened.append(path.name) or read(path))
+    check_job(job(folder, {"train": "good.jsonl", "max_difficulty": 2.0}))
+    assert opened == ["good.jsonl"]
+    with pytest.raises(JobFileError, match="the easiest prompt has a difficulty of 1"):
+        check_job(job(folder, {"train": "good.jsonl", "max_difficulty": 0.5}))
+
+
+def test_a_limit_that_cannot_be_read_is_told_once(folder):
+    fails = {"schedule": "absent_module.limit"}
+    with pytest.raises(JobFileError) as refusal:
+        check_job(job(folder, {"train": "good.jsonl", "max_difficulty": fails}))
+    (problem,) = refusal.value.problems
+    assert problem.startswith("data.max_difficulty: ") and "absent_module" in problem
