@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 from trainer.data import DataError, Prompt
@@ -59,11 +58,10 @@ class PromptIterator:
 
     def sample(self) -> Iterator[Prompt]:
         """The first prompts of a fresh call, for a look before the run; what is drawn does not change. Raises DataError."""
-        # A limit of its own, which counts nothing.
+        # A limit of its own, so that nothing is counted here.
         length = PromptLength(self._length.tokenizer, self._length.most, self._length.overlong)
         fresh = PromptIterator(self._source, self._form, length)
-        rows = (fresh._next() for _ in range(SAMPLED_ROWS))
-        return (prompt for prompt in islice(rows, SAMPLED_ROWS) if prompt is not None)
+        return (prompt for prompt in fresh._first(SAMPLED_ROWS) if prompt is not None)
 
     def learned(self, prompt: Prompt, pass_rate: float) -> None:
         """Changes nothing: its rows cannot be chosen from."""
@@ -80,7 +78,7 @@ class PromptIterator:
                 own = json.loads(json.dumps(self._rows_of.state_dict(), allow_nan=False))
             except Exception as error:  # whatever a user's code raises, and what is no JSON
                 raise DataError(f"{self._where()}: its state_dict: {_told(error)}") from error
-        return {"digest": self._identity(), "epoch": self._epoch, "row": self._row, "rows": self._digest, "own": own}
+        return {"digest": self._identity(), "row": self._row, "rows": self._digest, "own": own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from there. Raises DataError where the function now gives other rows."""
@@ -101,20 +99,15 @@ class PromptIterator:
                 raise DataError(f"{self._where()}: its load_state_dict: {_told(error)}") from error
             self._row, self._digest = int(state["row"]), str(state["rows"])
         else:
-            while self._row < int(state["row"]):
-                epoch = self._epoch
-                self._next()
-                if self._epoch != epoch:
-                    break
+            for _ in self._first(int(state["row"])):
+                pass
             if self._digest != state["rows"] or self._row != int(state["row"]):
                 raise DataError(
                     f"source {self.name!r}: the first {state['row']} rows of {self._source.iterator} are not those that the"
                     " checkpoint was made with; it must give the same rows at each call, or have state_dict and load_state_dict"
                 )
-        self._epoch = int(state["epoch"])
 
     def _open(self) -> None:
-        self._epoch = getattr(self, "_epoch", 0)
         self._row, self._digest = 0, ""
         try:
             self._rows_of = self._function(**self._source.kwargs)
@@ -122,18 +115,26 @@ class PromptIterator:
         except Exception as error:  # whatever a user's code raises
             raise DataError(f"source {self.name!r}: {self._source.iterator}: {_told(error)}") from error
 
+    def _first(self, most: int) -> Iterator[Prompt | None]:
+        """What `_next` gives from the first row on: at most so many, and none twice where it ends before."""
+        while self._row < most:
+            before = self._row
+            prompt = self._next()
+            if self._row <= before:
+                return
+            yield prompt
+
     def _next(self) -> Prompt | None:
         """The prompt of the next row; None where it is left out for its length."""
         try:
             row = next(self._rows, _END)
             if row is _END and self._row:
                 self._open()
-                self._epoch += 1
                 row = next(self._rows, _END)
         except DataError:
             raise
         except Exception as error:  # whatever a user's code raises
-            raise DataError(f"{self._where()}: {_told(error)}") from error
+            raise DataError(f"{self._where('after row')}: {_told(error)}") from error
         if row is _END:
             raise DataError(f"source {self.name!r}: {self._source.iterator} has no rows")
         self._row += 1
@@ -150,8 +151,8 @@ class PromptIterator:
         meaning = self._source.model_dump_json(exclude={"weight", "heldout"})
         return hashlib.sha256(meaning.encode()).hexdigest()
 
-    def _where(self) -> str:
-        return f"source {self.name!r}: {self._source.iterator}, row {self._row}"
+    def _where(self, row: str = "row") -> str:
+        return f"source {self.name!r}: {self._source.iterator}, {row} {self._row}"
 
 
 def _told(error: Exception) -> str:

@@ -51,7 +51,7 @@ FADING = {"schedule": "linear", "start": 1.0, "end": 0.0}
             "data.heldout: .*row 1: field 'prompt' is missing",
         ),
         ({"sources": [source(iterator="tests.trainer.data_jobs:endless", kwargs={"start": 1})]}, None),
-        ({"sources": [source(iterator="tests.trainer.data_jobs:fails", kwargs={"after": 3})]}, "row 3: RuntimeError"),
+        ({"sources": [source(iterator="tests.trainer.data_jobs:fails", kwargs={"after": 3})]}, "after row 3: RuntimeError"),
         (
             {
                 "sources": [
