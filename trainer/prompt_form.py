@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _ABSENT = object()
 _OWN_FIELDS = FieldsSection()
+_LIKE_A_NAME = re.compile(r"[\w./-]{1,40}")
 ROLES = ("system", "user", "assistant", "tool")
 MOST_BITS = 14_000
 """Of a whole number among the checks: Python neither writes nor reads more than 4300 digits."""
@@ -94,9 +96,9 @@ class PromptForm:
         if not isinstance(value, str) or not value:
             raise _wrong("domain", column, value, where, "a text that is not empty")
         if value not in self.domains:
-            raise DataError(
-                f"{where}: domain {value[:60]!r} has no scorers; [rewards.scorers] has {sorted(self.domains)}"
-            )
+            # A column that is none of domains may hold texts, which are the user's.
+            told = f"domain {value!r}" if _LIKE_A_NAME.fullmatch(value) else f"what field {_named('domain', column)} holds"
+            raise DataError(f"{where}: {told} has no scorers; [rewards.scorers] has {sorted(self.domains)}")
         return value
 
     def _text(self, row: Mapping[str, Any], where: str) -> str:

@@ -95,6 +95,7 @@ def test_a_template_is_filled_with_columns_and_braces_are_doubled():
         ({"fields": {"prompt": "level"}}, ROW, ["'prompt' (column 'level') is int", "a text"]),
         ({"domain": None, "fields": {"prompt": "question"}}, ROW, ["'domain' is missing", "give the source a domain"]),
         ({"domain": "poetry", "fields": {"prompt": "question"}}, ROW, ["'poetry' has no scorers", "['code', 'math']"]),
+        ({"domain": None, "fields": {"prompt": "answer", "domain": "question"}}, ROW, ["what field 'domain' (column 'question') holds has no scorers; [rewards.scorers] has"]),
         (
             {"template": "{qestion}"},
             ROW,
