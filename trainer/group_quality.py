@@ -18,9 +18,10 @@ def group_metrics(
     """`quality`, `mixed` and `difficulty` of completions with rewards, one of each a completion.
 
     `quality`: `1 - (SSW / (n - k)) / (SST / (n - d))`, with the squares SSW of the rewards about the means of their k groups
-    and SST about those of their d kinds (domains, and components that count): the share of the rewards' variance that the groups' baselines take away, beyond
-    what groups of these sizes would by chance (the adjusted coefficient of determination). 1 at most, about 0 for random
-    groups, below it for worse; 0 where there is no variance, or every group is alone.
+    and SST about those of their d kinds (domains, and components that count): the share of the rewards' variance that the
+    groups' baselines take away, beyond what groups of these sizes would by chance (the adjusted coefficient of
+    determination). 1 at most, about 0 for random groups, below it for worse; 0 where there is no variance, or every group
+    is alone.
 
     `mixed`: the share of completions whose group holds more than one prompt.
 

@@ -1,8 +1,9 @@
 """Groups of completions that are compared with each other, by other strategies than one group a prompt.
 
-Every completion is in exactly one group. No group holds two kinds, which are domains and, in them, prompts whose rewards are made
-of other components. Within a kind completions are gone through in an order that the seed, the step and their own content give, so the groups do not
-depend on the order in which completions came: only completions that are equal in all may change places.
+Every completion is in exactly one group. No group holds two kinds, which are domains and, in them, prompts whose rewards
+are made of other components. Within a kind completions are gone through in an order that the seed, the step and their own
+content give, so the groups do not depend on the order in which completions came: only completions that are equal in all
+may change places.
 
 A completion joins the group with room whose first member it is most like, if it is as like as is asked; else it begins one.
 Then, while a group is smaller than `min_size`, the smallest (the first of equals) is joined with the group whose first member
@@ -137,9 +138,8 @@ def _led(order: Sequence[int], likeness: Likeness, threshold: float, max_size: i
 
 def _sized(groups: list[list[int]], likeness: Likeness, formation: Formation) -> list[list[int]]:
     """The same without groups that are too small."""
-    groups = [list(group) for group in groups]
     while len(groups) > 1:
-        smallest = min(groups, key=lambda group: len(group))
+        smallest = min(groups, key=len)
         if len(smallest) >= formation.min_size:
             break
         others = [group for group in groups if group is not smallest]

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from trainer.config import JobConfig
 from trainer.curriculum import PassRates
 from trainer.data import DataError, Prompt
-from trainer.data_sections import DataSection, SourceSection
+from trainer.data_sections import SourceSection
 from trainer.mixing import Mixer, shares_of
 from trainer.prompt_form import PromptForm
 from trainer.prompt_iterator import PromptIterator
@@ -62,8 +62,9 @@ class MixedPrompts:
         if step != self._told_step:
             self._told_step, self._drawn, self._in_band = step, Counter(), 0.0
         self._drawn.update(counts)
-        self._in_band += sum(counts[place] * source.metrics().get("in_band", 0.0) for place, source in enumerate(self._sources))
-        self._metrics = self._told(max_difficulty, eligible)
+        rates = [source.metrics() for source in self._sources]
+        self._in_band += sum(counts[place] * each.get("in_band", 0.0) for place, each in enumerate(rates))
+        self._metrics = self._told(max_difficulty, eligible, [each for each in rates if each])
         return drawn
 
     def learned(self, prompt: Prompt, pass_rate: float) -> None:
@@ -71,8 +72,9 @@ class MixedPrompts:
         self._source_of(prompt).learned(prompt, pass_rate)
 
     def metrics(self) -> Mapping[str, float]:
-        """Of the last step that drew, all its draws together: `data/share/<source>`, and `data/eligible`, `data/max_difficulty`, `data/in_band`,
-        `data/pass_rate` (mean of the averages), `data/measured` (prompts), `data/overlong` where the job has what they tell."""
+        """Of the last step that drew, all its draws together: `data/share/<source>`, and `data/eligible`,
+        `data/max_difficulty`, `data/in_band`, `data/pass_rate` (mean of the averages), `data/measured` (prompts),
+        `data/overlong` where the job has what they tell."""
         return dict(self._metrics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,14 +136,15 @@ class MixedPrompts:
             raise DataError(f"prompt {prompt.id!r} is of no source of the job")
         return found
 
-    def _told(self, most: float | None, eligible: Sequence[int | None]) -> dict[str, float]:
+    def _told(
+        self, most: float | None, eligible: Sequence[int | None], rates: Sequence[Mapping[str, float]]
+    ) -> dict[str, float]:
         told: dict[str, float] = {}
         if len(self._sources) > 1:
             drawn = self._drawn.total()
             told |= {f"data/share/{each.name}": self._drawn[place] / drawn for place, each in enumerate(self._sources)}
         if most is not None:
             told["data/max_difficulty"] = most
-        rates = [source.metrics() for source in self._sources if source.metrics()]
         if (most is not None or rates) and None not in eligible:
             told["data/eligible"] = float(sum(found or 0 for found in eligible))
         if rates:
@@ -163,7 +166,7 @@ def open_stream(config: JobConfig, tokenizer: Any) -> MixedPrompts:
     data = config.data
     length = PromptLength(tokenizer, data.max_prompt_tokens, data.overlong)
     sources = [
-        _open(config, source, (config.job.seed + (place << 32)), tokenizer, length)
+        _open(config, source, config.job.seed + (place << 32), tokenizer, length)
         for place, source in enumerate(data.sources or [None])
     ]
     weights = [parse_schedule(source.weight) for source in data.sources] or [parse_schedule(1.0)]
@@ -173,7 +176,7 @@ def open_stream(config: JobConfig, tokenizer: Any) -> MixedPrompts:
 def _open(
     config: JobConfig, source: SourceSection | None, key: int, tokenizer: Any, length: PromptLength
 ) -> StoredSource | PromptIterator:
-    data: DataSection = config.data
+    data = config.data
     form = PromptForm(sorted(config.rewards.scorers), source, tokenizer)
     if source is not None and source.iterator is not None:
         return PromptIterator(source, form, length)

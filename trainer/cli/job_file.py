@@ -12,8 +12,8 @@ from trainer.preflight import check_components, check_job, environment_problems
 def read_checked_job(path: Path) -> JobConfig:
     """A job that can be run, as far as can be told here. Raises JobFileError with what is wrong.
 
-    Looks at the file, the components of its scorers, its environment, the model's folder, the data sets, and each loss term on synthetic
-    tensors; imports torch for the last only, and never loads the model.
+    Looks at the file, the components of its scorers, its environment, the model's folder, the data sets, and each loss term
+    on synthetic tensors; imports torch for the last only, and never loads the model.
     """
     config = read_job(path)
     scorers = described(config)
