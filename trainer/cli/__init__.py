@@ -121,7 +121,8 @@ def run(
     """Run a job from start to end: services, queue, workers and trainer, all here.
 
     Shows its progress, and at the end the accuracy before and after, the calls of every service, and where the
-    checkpoint lies. Exits with 0 only if the job succeeded. Ctrl-C stops everything; nothing is left running.
+    checkpoint lies. Exits with 0 only if the job succeeded. Ctrl-C stops everything, nothing is left running, and the
+    command that goes on from the checkpoint is printed.
     """
     from trainer.cli.local import run
 

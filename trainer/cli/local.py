@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -35,6 +37,9 @@ STEADY_SECONDS = 1.0
 
 class Stopped(BaseException):
     """SIGTERM or SIGINT: everything is to be stopped."""
+
+    unfinished = False
+    """Whether a job was under way, which can go on from its checkpoint."""
 
 
 def up(custom: Mapping[str, str], engine: str | None, state_dir: Path, runs_dir: Path) -> int:
@@ -64,35 +69,38 @@ def run(path: Path, state_dir: Path | None, runs_dir: Path, plain: bool) -> int:
         print_problems(error)
         return 2
     folder = Path(tempfile.mkdtemp(prefix="assay-")) if state_dir is None else state_dir
-    code = 1
+    code, unfinished = 1, False
     try:
         with _stop_on_signals():
-            code = _run(config, folder, runs_dir, Display(out, plain))
-    except Stopped:
+            code = _run(config, folder, runs_dir, Display(out, plain), may_go_on=state_dir is not None)
+    except Stopped as stopped:
+        code, unfinished = 130, stopped.unfinished
         out.print("stopped; nothing is left running")
-        code = 130
+        if unfinished:
+            again = ["assay", "run", path, "--state-dir", folder, "--runs-dir", runs_dir, *["--plain"] * plain]
+            out.print(f"it goes on from its last checkpoint with: {shlex.join(map(str, again))}", markup=False)
     except (StackError, ServiceError) as error:
         out.print(str(error), style="red", markup=False)
     finally:
-        if state_dir is None and code in (0, 130):
+        if state_dir is None and code in (0, 130) and not unfinished:
             shutil.rmtree(folder, ignore_errors=True)
         elif code != 0:
             out.print(f"logs of every process are in {folder / 'logs'}")
     return code
 
 
-def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display) -> int:
+def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display, *, may_go_on: bool) -> int:
     began = time.monotonic()
     specs = only([*config.scorer_names(), "rollout", "jobs"], services_with(config.rewards.custom, config.rollout.engine))
     with display, Stack(specs, state_dir=state_dir, runs_dir=runs_dir, on_event=display.process) as stack:
         started = time.monotonic() - began
         with JobsClient(stack.addresses["jobs"]) as client:
-            job = client.submit(json.loads(job_to_json(config)))
-            for event in client.watch(job.id):
-                if isinstance(event.what, Job):
-                    display.job(event.what)
-                elif isinstance(event.what, StepMetrics):
-                    display.step(event.what, config.total_steps())
+            job = (_left_unfinished(client, config) if may_go_on else None) or client.submit(_plain(config))
+            try:
+                _follow(client, job.id, config, display)
+            except Stopped as stopped:
+                stopped.unfinished = True
+                raise
             job = client.get(job.id)
         calls = count_calls(running_stack(state_dir))
     run_dir = Path(job.run_dir)
@@ -103,6 +111,26 @@ def _run(config: JobConfig, state_dir: Path, runs_dir: Path, display: Display) -
     summary = _complete_summary(run_dir, calls, {"start": started, "total": time.monotonic() - began})
     print_summary(out, summary, run_dir)
     return 0
+
+
+def _left_unfinished(client: JobsClient, config: JobConfig) -> Job | None:
+    """The same job, where a run that was stopped has left it in this state folder: a second one would train beside it."""
+    for job in client.list():
+        if not job.state.final and json.loads(client.get(job.id).config_json) == _plain(config):
+            return job
+    return None
+
+
+def _plain(config: JobConfig) -> dict[str, Any]:
+    return json.loads(job_to_json(config))
+
+
+def _follow(client: JobsClient, job_id: str, config: JobConfig, display: Display) -> None:
+    for event in client.watch(job_id):
+        if isinstance(event.what, Job):
+            display.job(event.what)
+        elif isinstance(event.what, StepMetrics):
+            display.step(event.what, config.total_steps())
 
 
 def count_calls(stack: RunningStack | None) -> dict[str, int]:
