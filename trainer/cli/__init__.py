@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,14 +50,6 @@ def assay(
 # Losses and scorers are named by import path; those of the current folder are found here as by `python -m`.
 sys.path.insert(0, str(Path.cwd()))
 
-
-class RolloutEngine(StrEnum):
-    """What samples the policy."""
-
-    TRANSFORMERS = "transformers"
-    VLLM = "vllm"
-
-
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.", show_default=False)]
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", help="The job's id, as `assay submit` printed it.", show_default=False)
@@ -94,7 +85,7 @@ CustomScorers = Annotated[
 def up(
     scorer: CustomScorers = None,
     engine: Annotated[
-        RolloutEngine | None,
+        Literal["transformers", "vllm"] | None,
         typer.Option(help="What samples; vllm needs an environment of its own, which ASSAY_VLLM_PYTHON names."),
     ] = None,
     state_dir: StateDir = Path(".assay"),
@@ -106,7 +97,7 @@ def up(
     """
     from trainer.cli.local import up
 
-    raise typer.Exit(up(_pairs(scorer or [], "--scorer"), engine and engine.value, state_dir, runs_dir))
+    raise typer.Exit(up(_pairs(scorer or [], "--scorer"), engine, state_dir, runs_dir))
 
 
 @app.command()
