@@ -14,7 +14,7 @@ from typing import Any
 from examples.quickstart.make import write_model
 from services.client.jobs import JobsClient
 from services.jobs.job import JobState, StepMetrics
-from services.stack import RunningStack, Stack, default_services, scorer_spec
+from services.stack import Stack, default_services, scorer_spec
 from trainer.config import job_to_json, parse_job
 from trainer.lines import read_lines
 
@@ -77,8 +77,8 @@ def _mean_seconds(times: list[float]) -> float:
 class Bench:
     """A folder with a model and prompts, and the services."""
 
-    def __init__(self, folder: Path, stack: RunningStack | Stack, client: JobsClient) -> None:
-        self.folder, self.stack, self.client = folder, stack, client
+    def __init__(self, folder: Path, client: JobsClient) -> None:
+        self.folder, self.client = folder, client
 
     def run(self, **changes: Any) -> Outcome:
         """Runs the job with changes such as `rollout={"max_staleness": 1}` and waits for its end."""
@@ -115,4 +115,4 @@ def bench(folder: Path, scorer: str) -> Iterator[Bench]:
         Stack(specs, state_dir=folder / "state", runs_dir=folder / "runs") as stack,
         JobsClient(stack.addresses["jobs"]) as client,
     ):
-        yield Bench(folder, stack, client)
+        yield Bench(folder, client)

@@ -73,7 +73,7 @@ def _kill(folder: Path, victim: str, kills: int, killed: Counter[str], ended: th
         stack, now = running_stack(folder / "state"), _steps(folder)
         if stack is None or stack.pids[victim] == last or now == steps or ended.wait(chance.uniform(0.0, 2.0)):
             continue
-        with suppress(psutil.Error, IndexError):
+        with suppress(psutil.Error, IndexError, ProcessLookupError):  # it has ended by itself
             # the wrapper of the Redis server would end it gently
             pid = stack.pids[victim]
             os.kill(psutil.Process(pid).children()[0].pid if victim == "redis" else pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from services.rollout.engine import Completion, Probe, PromptCompletions, TokenSequence
+from services.rollout.engine import Probe, PromptCompletions, TokenSequence
 from trainer.batching import make_micro_batches
 from trainer.policy import load_policy
 from trainer.sample import Sample
@@ -75,5 +75,4 @@ def canary(directory: Path, count: int = 4) -> list[Probe]:
 
 def tokens(results: Sequence[PromptCompletions]) -> int:
     """Sampled tokens."""
-    completions: list[Completion] = [completion for result in results for completion in result.completions]
-    return sum(len(completion.token_ids) for completion in completions)
+    return sum(len(completion.token_ids) for result in results for completion in result.completions)

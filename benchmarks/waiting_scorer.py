@@ -1,4 +1,4 @@
-"""Scorers that wait, as one does that asks something far away; for `benchmarks.rollouts_overlap`."""
+"""Scorers that wait, as one does that asks something far away; for `benchmarks.rollout_jobs`."""
 
 from __future__ import annotations
 
