@@ -49,10 +49,9 @@ def test_every_kind_gives_the_same_prompts(tmp_path):
     lines = [{name: column[place] for name, column in COLUMNS.items()} for place in range(2)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
     write_parquet(tmp_path / "x.parquet")
+    (tmp_path / "folder").mkdir()
     for place in range(2):
-        parquet.write_table(pa.table(COLUMNS).slice(place, 1), tmp_path / f"part-{place}.parquet")
-        write_parquet(tmp_path / "folder" / f"part-{place}.parquet").unlink()
-        (tmp_path / f"part-{place}.parquet").rename(tmp_path / "folder" / f"part-{place}.parquet")
+        parquet.write_table(pa.table(COLUMNS).slice(place, 1), tmp_path / "folder" / f"part-{place}.parquet")
     saved = save_dataset(tmp_path / "saved", [pa.table(COLUMNS).slice(0, 1), pa.table(COLUMNS).slice(1, 1)])
     found = [
         read_prompts(path, ["math"])
