@@ -134,7 +134,8 @@ class RolloutSection(Section):
     prompts_per_task: Positive = 16
     """Prompts in one Celery task."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
-    """Longest time for a task; a group that is still not there twice that after those asked for before it is asked for again, once."""
+    """Longest time for a task. A group that has not come twice this long after those that were asked for before it is asked
+    for again, once."""
 
     @model_validator(mode="after")
     def _transfer_has_its_engine(self) -> RolloutSection:

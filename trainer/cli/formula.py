@@ -100,7 +100,8 @@ def reward_lines(config: JobConfig) -> list[str]:
         lines += _wrapped(f"groups    = {_spoken_groups(config)}", " " * 12)
     if advantage.drop_zero_signal:
         lines.append("groups whose advantages are all 0 are left out")
-    lines += [TRUNCATED[config.rollout.truncated]] if config.rollout.truncated in TRUNCATED else []
+    if config.rollout.truncated in TRUNCATED:
+        lines.append(TRUNCATED[config.rollout.truncated])
     rows: dict[str, Any] = dict(config.rewards.weights)
     for domain, weights in config.rewards.domain_weights.items():
         rows |= {f"{name} in {domain}": weight for name, weight in weights.items()}
