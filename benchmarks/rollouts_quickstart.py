@@ -9,7 +9,6 @@ from benchmarks.pipeline import POINTS, run_quickstart
 from benchmarks.rollouts_parity import ENGINES
 from services.stack import StackError, rollout_spec
 
-
 BAR = f"+{POINTS:.0f} points, no domain worse"
 
 

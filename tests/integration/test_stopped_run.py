@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,11 @@ optim = {{ steps = {STEPS}, learning_rate = 1e-4 }}
 """
 
 
+@contextmanager
 def assay(tmp_path, *arguments):
+    """What it starts ends with it, also where the test fails."""
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "trainer.cli", *arguments],
         cwd=tmp_path,
         env={**environment, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TMPDIR": str(tmp_path)},
@@ -37,7 +40,11 @@ def assay(tmp_path, *arguments):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
@@ -45,18 +52,17 @@ def test_a_run_that_is_stopped_goes_on_by_the_command_that_it_prints(folder, tmp
     (tmp_path / "model").symlink_to(folder / "model")
     (tmp_path / "train.jsonl").write_text("".join(f'{{"domain": "sums", "prompt": "{a} + 1 = "}}\n' for a in range(40)))
     (tmp_path / "job.toml").write_text(JOB)
-    running = assay(tmp_path, "run", "job.toml", "--plain")
-    assert running.stdout is not None
-    assert any(line.startswith("step    10 ") for line in running.stdout)
-    running.send_signal(signal.SIGINT)
-    rest, _ = running.communicate(timeout=120)
+    with assay(tmp_path, "run", "job.toml", "--plain") as running:
+        assert any(line.startswith("step    10 ") for line in running.stdout)
+        running.send_signal(signal.SIGINT)
+        rest, _ = running.communicate(timeout=120)
     assert running.returncode == 130, rest
     (command,) = re.findall(r"goes on from its last checkpoint with: assay (run job\.toml .+)", rest)
     (run_dir,) = (tmp_path / "runs").iterdir()
     done = len(list(read_lines(run_dir / "metrics.jsonl")))
     assert 10 <= done < STEPS
-    again = assay(tmp_path, *shlex.split(command))
-    rest, _ = again.communicate(timeout=200)
+    with assay(tmp_path, *shlex.split(command)) as again:
+        rest, _ = again.communicate(timeout=200)
     assert again.returncode == 0, rest
     assert list((tmp_path / "runs").iterdir()) == [run_dir]
     assert [line["step"] for line in read_lines(run_dir / "metrics.jsonl")] == list(range(STEPS))
