@@ -16,6 +16,10 @@ import structlog
 
 from services.queue.raised import raised_at
 
+_FAULTS = (Exception, SystemExit, asyncio.CancelledError)
+"""What an author's code may raise. The last two pass for nobody's fault: one would end the worker's loop, and with it
+everybody's tasks, the other a group without an answer."""
+
 log = structlog.get_logger()
 
 
@@ -67,7 +71,7 @@ def environment_class(path: str) -> Callable[..., Environment]:
     """What `pkg.mod:Class` names. Raises EnvironmentPathError."""
     try:
         found: Any = pkgutil.resolve_name(path)
-    except Exception as error:
+    except _FAULTS as error:
         raise EnvironmentPathError(
             f"environment {path!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -80,7 +84,7 @@ def made(environment: Callable[..., Environment], kwargs: Mapping[str, Any]) -> 
     """An environment for one completion. Raises EnvironmentFailedError."""
     try:
         return environment(**kwargs)
-    except (Exception, SystemExit) as error:
+    except _FAULTS as error:
         raise _failed(error) from error
 
 
@@ -94,8 +98,9 @@ async def reply(environment: Environment, turn: Turn, timeout_seconds: float) ->
                 raise TypeError("an environment's reply must be a text or None")
             answer.encode()  # lone surrogates do not travel
         return answer
-    # SystemExit would end the worker's loop, and with it everybody's tasks
-    except (Exception, SystemExit) as error:
+    except _FAULTS as error:
+        if _is_ending(error):
+            raise
         raise _failed(error) from error
 
 
@@ -107,8 +112,16 @@ async def close(environment: Environment, timeout_seconds: float) -> None:
     try:
         async with asyncio.timeout(timeout_seconds):
             await closing()
-    except (Exception, SystemExit) as error:
+    except _FAULTS as error:
+        if _is_ending(error):
+            raise
         log.warning("environment not closed", exception=type(error).__name__)
+
+
+def _is_ending(error: BaseException) -> bool:
+    """Whether it is the conversation that is cancelled, and not something for which the environment waits."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _failed(error: BaseException) -> EnvironmentFailedError:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,7 +23,7 @@ from protos.gen.assay.v1 import rollout_pb2, rollout_pb2_grpc
 from services.client.rollout import RolloutClient
 from services.queue.collection import CollectionEnvironment, CollectionRequest
 from services.queue.conversation import Conversations
-from services.queue.environment import EnvironmentPathError, Turn, environment_class
+from services.queue.environment import EnvironmentPathError, Turn, environment_class, reply
 from services.queue.group import Shared, score_group
 from services.queue.shared_calls import Logprobs, Scorers
 from services.rollout.engine import FinishReason, Prompt, PromptCompletions, Sampling
@@ -302,6 +303,7 @@ def test_each_sample_has_an_environment_of_its_own_which_is_closed(table: Table)
         ("for ever", "TimeoutError"),
         (RuntimeError("secret"), "RuntimeError"),
         (SystemExit(1), "SystemExit"),
+        (asyncio.CancelledError(), "CancelledError"),
         (7, "TypeError"),
         ("\ud800", "UnicodeEncodeError"),
     ],
@@ -310,6 +312,17 @@ def test_what_an_environment_fails_is_missing(table: Table, answer: Any, reason:
     table.policy.say = lambda text, sample: "a" if sample else "b"
     _, failed = table.talk(lambda: Echo({"a": answer}), samples=2, reply_seconds=0.1)
     assert failed == {1: f"environment: {reason}"}
+
+
+def test_a_conversation_that_is_given_up_is_no_fault_of_its_environment() -> None:
+    async def given_up() -> None:
+        task = asyncio.create_task(reply(Echo({"a": "for ever"}), Turn("p0", "Q", {}, 0, ("a",)), 60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(given_up())
 
 
 def test_an_environment_that_cannot_be_made_fails_every_sample(table: Table) -> None:
@@ -340,6 +353,13 @@ def self_scored(request: CollectionRequest, scorers: tuple[str, ...]) -> Collect
 def test_a_path_that_leads_nowhere_is_named(path: str) -> None:
     with pytest.raises(EnvironmentPathError, match=path):
         environment_class(path)
+
+
+def test_a_module_that_ends_the_program_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "script_that_ends.py").write_text("import sys\nsys.exit('done')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EnvironmentPathError, match="'script_that_ends:Here' cannot be imported: SystemExit: done"):
+        environment_class("script_that_ends:Here")
 
 
 def test_a_path_leads_to_a_class() -> None:
