@@ -70,6 +70,7 @@ class Pipeline:
     ) -> None:
         self._orders, self._stream, self._section, self._judge = orders, stream, section, judge
         self._size = section.prompts_per_step
+        self._budget = math.floor(section.resample * self._size + 1e-6) - self._size  # 1.15 * 100 is a little below 115
         self._total_steps = total_steps
         self._waiting: list[Drawn] = []
         """Drawn, and to be asked for before anything else is drawn."""
@@ -209,7 +210,7 @@ class Pipeline:
         """False where another one is to be sampled in its place."""
         lesson = self._judge(each.group, step)
         self._judged.append((each, lesson))
-        if lesson.signal or self._resampled >= int((self._section.resample - 1.0) * self._size):
+        if lesson.signal or self._resampled >= self._budget:
             return True
         self._resampled += 1
         return False

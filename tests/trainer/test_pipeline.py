@@ -268,6 +268,15 @@ def test_groups_without_signal_are_replaced_as_far_as_the_budget_goes():
     assert stream.rates == {f"p{n}": 0.0 if n in dull else 0.5 for n in range(8)}
 
 
+@pytest.mark.parametrize(("resample", "size", "replaced"), [(1.2, 10, 2), (1.15, 100, 15), (1.24, 10, 2)])
+def test_the_budget_is_what_the_job_file_says(resample, size, replaced):
+    world = World([(0, 1, 0, False)])
+    run_in(world)
+    pipeline = make(world, 1, lambda group, step: Lesson(False, None), resample=resample, prompts_per_step=size)
+    train(world, pipeline, 0, 1)
+    assert pipeline.metrics["group/resampled"] == replaced
+
+
 def test_a_group_that_always_fails_ends_the_run_with_what_its_collector_said():
     world = World([(0, 1, ATTEMPTS, False)])
     run_in(world)
