@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import grpc
 import structlog
 
-from services.addresses import UnknownAddressError
+from services.addresses import UnknownAddressError, WrongAddressError
 from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.rollout import RolloutClient
 from services.experience import Experience
@@ -91,13 +91,9 @@ class _Task:
                     if not self._given_up:
                         groups.create_task(self._finish(prompt, sampled))
 
-                try:
-                    await asyncio.to_thread(
-                        self._sample, lambda prompt, sampled: loop.call_soon_threadsafe(begin, prompt, sampled)
-                    )
-                except asyncio.CancelledError:
-                    self._given_up = True
-                    raise
+                await asyncio.to_thread(
+                    self._sample, lambda prompt, sampled: loop.call_soon_threadsafe(begin, prompt, sampled)
+                )
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         log.info(
@@ -140,18 +136,22 @@ class _Task:
                 begin(prompt, error)
 
     async def _finish(self, prompt: CollectionPrompt, sampled: PromptCompletions | Exception) -> None:
-        """Goes on with a group until it is scored, and delivers it."""
-        if isinstance(sampled, Exception):
-            await self._deliver(self._failed(prompt, sampled))
-            return
-        async with self._collector.slots:
-            if not await asyncio.to_thread(self._collector.collections.open, [prompt.key]):
+        """Goes on with a group until it is scored, and delivers it. Where that fails, the task is given up as a whole."""
+        try:
+            if isinstance(sampled, Exception):
+                await self._deliver(self._failed(prompt, sampled))
                 return
-            try:
-                experience = await self._scored(prompt, sampled)
-            except Exception as error:
-                experience = self._failed(prompt, error)
-        await self._deliver(experience)
+            async with self._collector.slots:
+                if not await asyncio.to_thread(self._collector.collections.open, [prompt.key]):
+                    return
+                try:
+                    experience = await self._scored(prompt, sampled)
+                except Exception as error:
+                    experience = self._failed(prompt, error)
+            await self._deliver(experience)
+        except BaseException:
+            self._given_up = True
+            raise
 
     async def _scored(self, prompt: CollectionPrompt, sampled: PromptCompletions) -> Experience:
         """The group with all its turns and scores."""
@@ -182,7 +182,7 @@ class _Task:
     def _failed(self, prompt: CollectionPrompt, error: Exception) -> Experience:
         if isinstance(error, ServiceError):
             return Experience(prompt.key, error=str(error), may_pass=_may_pass(error))
-        if isinstance(error, (UnknownAddressError, EnvironmentPathError)):
+        if isinstance(error, (UnknownAddressError, WrongAddressError, EnvironmentPathError)):
             return Experience(prompt.key, error=str(error))
         frame = raised_at(error)
         log.error("group failed", key=prompt.key, exception=type(error).__name__, at=frame)

@@ -4,6 +4,7 @@ stand-ins of this file, so that a test can hold them up, break them, and count w
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -20,8 +22,10 @@ from redis import Redis
 from protos.gen.assay.v1 import rollout_pb2, rollout_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 from services.experience import Experience, ScoredGroup
 from services.queue.app import make_app
+from services.queue.collect import _Task
 from services.queue.collection import CollectionRequest, Collections
 from services.queue.embedded_redis import EmbeddedRedis
+from services.rollout.engine import Completion, Finished, FinishReason
 
 SECRET = "a prompt that nobody but the policy may see"
 
@@ -218,7 +222,7 @@ def test_a_group_that_fails_says_why_and_hides_no_other(bench: Bench, workers: A
     errors = {experience.key: experience.error for experience in bench.receive("a", *scorers)}
     assert "NOT_FOUND: no policy 'nobody'" in errors["a"]
     assert "no address for 'unheard_of': ASSAY_UNHEARD_OF_ADDRESS is not set" in errors["words"]
-    assert errors["wrong"].startswith("the collector failed with WrongAddressError at services.client.channel:")
+    assert errors["wrong"] == "address 'no port' has no port; write host:port"
     assert errors["good"] == ""
     assert SECRET not in "".join(errors.values()) + worker.log
 
@@ -370,6 +374,29 @@ def test_redis_may_restart_during_a_collection(bench: Bench, workers: Any, redis
     bench.collections.enqueue(bench.request("l"))
     assert len(bench.receive("l")) == 1
     assert "Connection to broker lost" in worker.log and worker.process.poll() is None
+
+
+def test_a_task_that_is_given_up_begins_no_group(caplog: pytest.LogCaptureFixture) -> None:
+    """What is sampled meanwhile would be begun in a task that ends, and be told to asyncio's log."""
+
+    class Away:
+        def open(self, keys: list[str]) -> set[str]:
+            raise ConnectionError("Redis is away")
+
+    class Ready:
+        def generate_stream(self, policy: str, prompts: list[Any], *_: Any, **__: Any) -> Iterator[Finished]:
+            completion = Completion((1,), (0.0,), "a", FinishReason.STOP, 4)
+            yield from (Finished(place, 0, (1,), completion) for place in range(len(prompts)))
+
+    prompts = [prompt(f"k{number}") for number in range(2000)]
+    fields = {"key": "t", "reply_to": "r", "policy": "p", "min_policy_version": 0, "scorers": {"words": []}}
+    request = CollectionRequest.model_validate(
+        {**fields, "prompts": prompts, "samples": 1, "sampling": {"max_new_tokens": 1}}
+    )
+    collector: Any = SimpleNamespace(collections=Away(), rollout=Ready(), slots=asyncio.Semaphore(1))
+    with pytest.raises(ConnectionError):
+        asyncio.run(_Task(collector, request).run())
+    assert not caplog.records
 
 
 def nothing_more(bench: Bench, redis: Redis, *keys: str) -> None:
