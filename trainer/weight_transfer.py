@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+import grpc
 import structlog
 import torch
 from torch import Tensor
@@ -55,10 +56,14 @@ class Sender:
         self._failure = ""
 
     def begin(self, tensors: Sequence[TensorInfo], update: Callable[[Transfer], PendingUpdate]) -> None:
-        """Starts the call, and a group if there is none."""
-        self._failure = ""
+        """Starts the call, and a group if there is none; neither where a group cannot be had."""
+        self._failure, self._call = "", None
         if self._group is None:
-            self._group, self._joined = self._make_group(self._world_size, self._device), False
+            try:
+                self._group, self._joined = self._make_group(self._world_size, self._device), False
+            except TransferError as error:
+                self._give_up(str(error))
+                return
         transfer = Transfer("nccl", self._group.unique_id, not self._joined, self._world_size, tuple(tensors))
         self._call = update(transfer)
 
@@ -88,7 +93,7 @@ class Sender:
             served = self._call.result()
         except ServiceError as error:
             self._give_up(str(error))
-            if error.code.name == "DATA_LOSS":
+            if error.code is grpc.StatusCode.DATA_LOSS:
                 raise
             return None
         if self._failure:  # the service had no need of it: it began with the files

@@ -131,6 +131,20 @@ def test_a_call_that_needed_no_tensors_is_served_all_the_same(folder):
     assert served == Served(4, 0.25) and sender._group is None
 
 
+def test_a_group_that_cannot_be_had_costs_no_version(folder):
+    """NCCL finds no network interface, say."""
+
+    class Never(Group):
+        def __init__(self, world_size, device):
+            raise TransferError("ncclGetUniqueId: unhandled system error")
+
+    sender, told = Sender(1, CPU, Group), []
+    send(sender, folder, Call(0, error(grpc.StatusCode.UNAVAILABLE)))
+    sender._make_group = Never
+    assert send_weights(Engine(), folder, ALONE, sender, told.append) is None  # type: ignore[arg-type]
+    assert told == []
+
+
 def test_a_tensor_that_is_not_as_its_file_says_ends_the_call(folder):
     sender, call = Sender(1, CPU, Group), Call()
     served, _ = send(sender, folder, call, Engine(b=torch.ones(3, dtype=torch.float16)))
