@@ -9,7 +9,7 @@ from typing import Any
 
 from services.client.async_scoring import AsyncScoringClient
 from services.client.channel import ServiceUnavailableError
-from services.scored import Scored, content, may_pass, merge, originals, with_known_checks
+from services.scored import Scored, may_pass, merge, originals, with_known_checks
 from services.scoring import LONGEST_PAUSE_SECONDS, RETRY_PAUSE_SECONDS
 from services.verdicts import ErrorReason, Item, ItemError, Outcome
 from services.wire import ScorerDescription
@@ -107,6 +107,7 @@ class AsyncScoring:
         except TimeoutError:
             late = ItemError(ErrorReason.DEADLINE, f"the {scorer} service did not say in time what it measures")
             return {item.id: late for item in items}
-        asked = originals(items)
-        outcomes = await self._clients[scorer].score(list(asked.values()), deadline - time.monotonic(), options=options)
-        return {item.id: outcomes[asked[content(item)].id] for item in items}
+        firsts = originals(items)
+        asked = [item for item, first in zip(items, firsts, strict=True) if item is first]
+        outcomes = await self._clients[scorer].score(asked, deadline - time.monotonic(), options=options)
+        return {item.id: outcomes[first.id] for item, first in zip(items, firsts, strict=True)}

@@ -43,12 +43,10 @@ def content(item: Item) -> str:
         return f"item {item.id}"
 
 
-def originals(items: Sequence[Item]) -> dict[str, Item]:
-    """The first item of each content. The samples of one prompt are often alike: what is equal is judged once."""
+def originals(items: Sequence[Item]) -> list[Item]:
+    """For each item the first of its content. The samples of one prompt are often alike: what is equal is judged once."""
     found: dict[str, Item] = {}
-    for item in items:
-        found.setdefault(content(item), item)
-    return found
+    return [found.setdefault(content(item), item) for item in items]
 
 
 def with_known_checks(items: Sequence[Item], known: frozenset[str]) -> list[Item]:

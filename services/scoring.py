@@ -13,7 +13,7 @@ from typing import Any
 
 from services.client.channel import ServiceUnavailableError
 from services.client.scoring import ScoringClient
-from services.scored import Scored, content, may_pass, merge, originals, with_known_checks
+from services.scored import Scored, may_pass, merge, originals, with_known_checks
 from services.verdicts import ErrorReason, Item, ItemError, Outcome
 from services.wire import ScorerDescription
 
@@ -116,6 +116,7 @@ class Scoring:
             items = with_known_checks(items, self.describe(scorer, deadline).check_keys)
         except ServiceUnavailableError as error:
             return {item.id: ItemError(ErrorReason.UNAVAILABLE, str(error)) for item in items}
-        asked = originals(items)
-        outcomes = self._clients[scorer].score(list(asked.values()), deadline - time.monotonic(), options=options)
-        return {item.id: outcomes[asked[content(item)].id] for item in items}
+        firsts = originals(items)
+        asked = [item for item, first in zip(items, firsts, strict=True) if item is first]
+        outcomes = self._clients[scorer].score(asked, deadline - time.monotonic(), options=options)
+        return {item.id: outcomes[first.id] for item, first in zip(items, firsts, strict=True)}

@@ -40,6 +40,7 @@ class AsyncScoringClient:
         self._hedge_seconds = hedge_seconds
         self._message_items = message_items
         self._channels: list[grpc.aio.Channel] = []
+        self._stubs: list[Any] = []
         self._turns = itertools.count()
         self._calls = 0
 
@@ -51,7 +52,7 @@ class AsyncScoringClient:
 
     async def close(self) -> None:
         """Closes the channels; a later call opens others."""
-        channels, self._channels = self._channels, []
+        channels, self._channels, self._stubs = self._channels, [], []
         for channel in channels:
             await channel.close()
 
@@ -157,7 +158,8 @@ class AsyncScoringClient:
         def next_stub() -> Any:
             if not self._channels:
                 self._channels = [open_async_channel(address) for address in self._addresses]
-            return scoring_pb2_grpc.ScorerStub(self._channels[next(turns) % len(self._channels)])
+                self._stubs = [scoring_pb2_grpc.ScorerStub(channel) for channel in self._channels]
+            return self._stubs[next(turns) % len(self._stubs)]
 
         return next_stub
 

@@ -88,6 +88,7 @@ class ScoringClient:
         self._message_items = message_items
         self._lock = threading.Lock()
         self._channels: list[grpc.Channel] = []
+        self._stubs: list[Any] = []
         self._turns = itertools.count()
         self._calls = 0
 
@@ -100,7 +101,7 @@ class ScoringClient:
     def close(self) -> None:
         """Closes the channels; a later call opens others."""
         with self._lock:
-            channels, self._channels = self._channels, []
+            channels, self._channels, self._stubs = self._channels, [], []
         for channel in channels:
             channel.close()
 
@@ -216,6 +217,7 @@ class ScoringClient:
             with self._lock:
                 if not self._channels:
                     self._channels = [open_channel(address) for address in self._addresses]
-                return scoring_pb2_grpc.ScorerStub(self._channels[next(turns) % len(self._channels)])
+                    self._stubs = [scoring_pb2_grpc.ScorerStub(channel) for channel in self._channels]
+                return self._stubs[next(turns) % len(self._stubs)]
 
         return next_stub
