@@ -30,6 +30,7 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
     before = sampler.evaluate("before")
     is_first = run.group.rank == 0
     with (
+        sampler,
         MetricsLog(run.run_dir, "rl", first, enabled=is_first) as log,
         RolloutRecord(run.run_dir, first, enabled=is_first and config.rollout.record) as record,
     ):
@@ -37,7 +38,6 @@ def reinforce(run: Run, start: Path, warmup_seconds: float) -> None:
             groups = None if run.stop_requested() else sampler.collect(step, learner.max_difficulty(step))
             if groups is None:
                 saves.save(step)
-                sampler.withdraw()
                 raise Interrupted
             record.write(step, groups)
             metrics = learner.learn(groups, step)

@@ -125,7 +125,7 @@ class Pipeline:
         return taken
 
     def withdraw(self) -> None:
-        """For a run that ends here; the state is that from before."""
+        """For a run that ends here; the state stays as it is."""
         self._orders.withdraw()
 
     def state_dict(self) -> dict[str, Any]:

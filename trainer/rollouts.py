@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from services.queue.collection import (
     Collections,
     CollectionSampling,
 )
-from services.queue.connection import connect, redis_url
+from services.queue.connection import UNREACHABLE, connect, redis_url
 from services.rollout.engine import Description, Probe, Served, Transfer, WeightSource
 from services.verdicts import Component
 from trainer.config import JobConfig, JobFileError
@@ -170,9 +170,10 @@ class Rollouts:
         return came
 
     def withdraw(self, keys: Sequence[str]) -> None:
-        """Spares collectors the groups that nobody will receive."""
+        """Spares collectors the groups that nobody will receive, unless Redis is away."""
         if keys:
-            self._collections.withdraw(keys)
+            with suppress(*UNREACHABLE):
+                self._collections.withdraw(keys)
 
     def describe_scorers(self) -> dict[str, tuple[dict[str, Component], frozenset[str]]]:
         """Components by name and the keys of its checks, for each scorer of the job. Raises ServiceError."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from transformers import AutoTokenizer
 
@@ -35,7 +35,10 @@ KEPT_VERSIONS = 2
 
 
 class Sampler:
-    """Publishes the policy and collects its scored rollouts. Every method is a collective: all ranks call it."""
+    """Publishes the policy and collects its scored rollouts. Every method is a collective: all ranks call it.
+
+    A context manager: nobody waits any more for groups that are under way when the block ends, however it ends.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,13 @@ class Sampler:
         positions = getattr(engine.policy.model.config, "max_position_embeddings", None)
         prompts = run.group.gather(prompts)[0]
         self._canary = probe_sequences(prompts, self._tokenizer, positions, run.config.job.seed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pipeline:
+            self._pipeline.withdraw()
 
     @property
     def calls(self) -> dict[str, int]:
@@ -129,11 +139,6 @@ class Sampler:
         groups = groups_from_bytes(self._run.group.broadcast(data))
         self.seconds["rollouts"] += time.monotonic() - began
         return groups or None
-
-    def withdraw(self) -> None:
-        """Nobody waits any more for the groups that are under way. Save first: they are in the state."""
-        if self._pipeline:
-            self._pipeline.withdraw()
 
     def evaluate(self, when: str) -> Accuracy | None:
         """Held-out accuracy of the published weights; on rank 0, None elsewhere and where there is no held-out set."""

@@ -17,10 +17,13 @@ from services.experience import Experience, ScoredCompletion, ScoredGroup
 from services.queue.collection import CollectionSampling
 from services.rollout.engine import Completion, FinishReason
 from trainer.data import Prompt
+from trainer.exits import Interrupted
 from trainer.job_sections import RolloutSection
 from trainer.orders import ATTEMPTS, Orders
 from trainer.pipeline import Lesson, Pipeline
 from trainer.rollouts import RolloutError
+from trainer.sampler import Sampler
+from trainer.steps import BarrenError
 from trainer.stream import Drawn
 
 
@@ -306,6 +309,19 @@ def test_a_group_that_gets_lost_twice_ends_the_run():
     world.request = lambda *_: None
     with pytest.raises(RolloutError, match=r"'job.1.train.0' was asked for twice and did not come within 30 seconds"):
         make(world, 2, timeout_seconds=15.0).collect(0)
+
+
+@pytest.mark.parametrize("ending", [Interrupted, BarrenError])
+def test_a_run_that_breaks_off_leaves_no_work_to_the_collectors(ending):
+    world, withdrawn = World([(0, 1, 0, False)] * 4 + [(0, 9, 0, False)] * 4), []
+    run_in(world)
+    world.withdraw = withdrawn.extend
+    sampler = Sampler.__new__(Sampler)
+    sampler._pipeline = make(world, 9, max_staleness=1)
+    with pytest.raises(ending), sampler:
+        sampler._pipeline.collect(0)
+        raise ending
+    assert withdrawn == [f"job.1.train.{serial}" for serial in range(4, 8)]
 
 
 def test_a_second_delivery_is_nobodys():
