@@ -47,10 +47,6 @@ class Experience:
     group: ScoredGroup | None = None
     calls: Mapping[str, int] = field(default_factory=dict)
     """Calls made for it, by service. Where several groups shared a call, it is counted with one of them."""
-    generate_seconds: float = 0.0
-    """From the start of its task to its last sample, without what was counted with an earlier group of the task."""
-    score_seconds: float = 0.0
-    """From there to its last score, likewise."""
     error: str = ""
     may_pass: bool = False
     """Whether the error may pass: a service was away, or had forgotten the policy."""
@@ -61,8 +57,6 @@ def experience_to_bytes(experience: Experience) -> bytes:
     message = experience_pb2.Experience(
         key=experience.key,
         calls=experience.calls,
-        generate_seconds=experience.generate_seconds,
-        score_seconds=experience.score_seconds,
         error=experience.error,
         may_pass=experience.may_pass,
     )
@@ -82,8 +76,6 @@ def experience_from_bytes(data: bytes) -> Experience:
         key=message.key,
         group=_group_from_wire(message.group) if message.HasField("group") else None,
         calls=dict(message.calls),
-        generate_seconds=message.generate_seconds,
-        score_seconds=message.score_seconds,
         error=message.error,
         may_pass=message.may_pass,
     )

@@ -65,7 +65,6 @@ class Rollouts:
         url = redis_url()
         self._collections = Collections(connect(url), make_app(url))
         self.calls: Counter[str] = Counter()
-        self.seconds = {"generate": 0.0, "score": 0.0}
         self.canary_difference = 0.0
         """In nats, of the policy's last update."""
 
@@ -165,8 +164,6 @@ class Rollouts:
         came = self._collections.receive(keys, reply_to, wait_seconds)
         for experience in came:
             self.calls.update(experience.calls)
-            self.seconds["generate"] += experience.generate_seconds
-            self.seconds["score"] += experience.score_seconds
         return came
 
     def withdraw(self, keys: Sequence[str]) -> None:

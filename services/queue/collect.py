@@ -19,7 +19,7 @@ import structlog
 from services.addresses import UnknownAddressError, WrongAddressError
 from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.rollout import RolloutClient
-from services.experience import Experience
+from services.experience import Experience, ScoredGroup
 from services.queue.collection import CollectionPrompt, CollectionRequest, Collections
 from services.queue.conversation import Conversations
 from services.queue.environment import EnvironmentPathError, environment_class
@@ -76,8 +76,6 @@ class _Task:
         self._deadline = self._start + request.timeout_seconds
         self._calls: Counter[str] = Counter()
         """Calls that were not counted with a group yet."""
-        self._generated = self._scored_until = self._start
-        """Until when time was counted with a group."""
         self._errors: list[str] = []
         self._given_up = False
 
@@ -145,7 +143,7 @@ class _Task:
                 if not await asyncio.to_thread(self._collector.collections.open, [prompt.key]):
                     return
                 try:
-                    experience = await self._scored(prompt, sampled)
+                    experience = Experience(prompt.key, await self._scored(prompt, sampled))
                 except Exception as error:
                     experience = self._failed(prompt, error)
             await self._deliver(experience)
@@ -153,24 +151,14 @@ class _Task:
             self._given_up = True
             raise
 
-    async def _scored(self, prompt: CollectionPrompt, sampled: PromptCompletions) -> Experience:
+    async def _scored(self, prompt: CollectionPrompt, sampled: PromptCompletions) -> ScoredGroup:
         """The group with all its turns and scores."""
         rollout, request, failed = self._collector.rollout, self._request, {}
         if request.environment is not None:
             make = await asyncio.to_thread(environment_class, request.environment.path)
             conversations = Conversations(rollout, request, request.environment, make, self._deadline, self._calls)
             sampled, failed = await conversations.hold(prompt, sampled)
-        generated = time.monotonic()
-        group = await score_group(self._collector.shared, request, prompt, sampled, failed, self._deadline, self._calls)
-        scored = time.monotonic()
-        experience = Experience(
-            key=prompt.key,
-            group=group,
-            generate_seconds=max(0.0, generated - self._generated),
-            score_seconds=scored - max(generated, self._scored_until),
-        )
-        self._generated, self._scored_until = max(generated, self._generated), scored
-        return experience
+        return await score_group(self._collector.shared, request, prompt, sampled, failed, self._deadline, self._calls)
 
     async def _deliver(self, experience: Experience) -> None:
         experience = replace(experience, calls=dict(self._calls))

@@ -208,8 +208,6 @@ def test_groups_come_back_scored_each_under_its_key(bench: Bench, workers: Any) 
     assert 1 + 2 <= calls["rollout"] <= 1 + 2 * 3
     assert len({item.id for item in bench.scorer.items}) == 4
     assert experiences[0].key == "k2", "nothing to wait for"
-    assert experiences[0].generate_seconds > 0
-    assert 0.2 < sum(each.score_seconds for each in experiences) < 0.4, "the pause before the second try, counted once"
     assert SECRET not in worker.log
 
 

@@ -54,8 +54,6 @@ experiences = st.builds(
     key=text,
     group=st.none() | groups,
     calls=st.dictionaries(text, st.integers(0, 2**64 - 1), max_size=3),
-    generate_seconds=st.floats(0, 1e6),
-    score_seconds=st.floats(0, 1e6),
     error=text,
 )
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.gen.assay.v1 import rollout_pb2 as assay_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61ssay/v1/experience.proto\x12\x08\x61ssay.v1\x1a\x16\x61ssay/v1/rollout.proto\"\xef\x01\n\nExperience\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05group\x18\x02 \x01(\x0b\x32\x15.assay.v1.ScoredGroup\x12.\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x1f.assay.v1.Experience.CallsEntry\x12\x18\n\x10generate_seconds\x18\x04 \x01(\x01\x12\x15\n\rscore_seconds\x18\x05 \x01(\x01\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x10\n\x08may_pass\x18\x07 \x01(\x08\x1a,\n\nCallsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"/\n\x06Groups\x12%\n\x06groups\x18\x01 \x03(\x0b\x32\x15.assay.v1.ScoredGroup\"{\n\x0bScoredGroup\x12\x11\n\tprompt_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12/\n\x0b\x63ompletions\x18\x04 \x03(\x0b\x32\x1a.assay.v1.ScoredCompletion\"\xb0\x03\n\x10ScoredCompletion\x12(\n\ncompletion\x18\x01 \x01(\x0b\x32\x14.assay.v1.Completion\x12>\n\ncomponents\x18\x02 \x03(\x0b\x32*.assay.v1.ScoredCompletion.ComponentsEntry\x12\x38\n\x07missing\x18\x03 \x03(\x0b\x32\'.assay.v1.ScoredCompletion.MissingEntry\x12\x14\n\x0cref_logprobs\x18\x04 \x03(\x02\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.assay.v1.ScoredCompletion.LabelsEntry\x12\x18\n\x10teacher_logprobs\x18\x06 \x03(\x02\x1a\x31\n\x0f\x43omponentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61ssay/v1/experience.proto\x12\x08\x61ssay.v1\x1a\x16\x61ssay/v1/rollout.proto\"\xca\x01\n\nExperience\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05group\x18\x02 \x01(\x0b\x32\x15.assay.v1.ScoredGroup\x12.\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x1f.assay.v1.Experience.CallsEntry\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x10\n\x08may_pass\x18\x07 \x01(\x08\x1a,\n\nCallsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06\"/\n\x06Groups\x12%\n\x06groups\x18\x01 \x03(\x0b\x32\x15.assay.v1.ScoredGroup\"{\n\x0bScoredGroup\x12\x11\n\tprompt_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12/\n\x0b\x63ompletions\x18\x04 \x03(\x0b\x32\x1a.assay.v1.ScoredCompletion\"\xb0\x03\n\x10ScoredCompletion\x12(\n\ncompletion\x18\x01 \x01(\x0b\x32\x14.assay.v1.Completion\x12>\n\ncomponents\x18\x02 \x03(\x0b\x32*.assay.v1.ScoredCompletion.ComponentsEntry\x12\x38\n\x07missing\x18\x03 \x03(\x0b\x32\'.assay.v1.ScoredCompletion.MissingEntry\x12\x14\n\x0cref_logprobs\x18\x04 \x03(\x02\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.assay.v1.ScoredCompletion.LabelsEntry\x12\x18\n\x10teacher_logprobs\x18\x06 \x03(\x02\x1a\x31\n\x0f\x43omponentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,19 +41,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREDCOMPLETION_LABELSENTRY']._loaded_options = None
   _globals['_SCOREDCOMPLETION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_EXPERIENCE']._serialized_start=64
-  _globals['_EXPERIENCE']._serialized_end=303
-  _globals['_EXPERIENCE_CALLSENTRY']._serialized_start=259
-  _globals['_EXPERIENCE_CALLSENTRY']._serialized_end=303
-  _globals['_GROUPS']._serialized_start=305
-  _globals['_GROUPS']._serialized_end=352
-  _globals['_SCOREDGROUP']._serialized_start=354
-  _globals['_SCOREDGROUP']._serialized_end=477
-  _globals['_SCOREDCOMPLETION']._serialized_start=480
-  _globals['_SCOREDCOMPLETION']._serialized_end=912
-  _globals['_SCOREDCOMPLETION_COMPONENTSENTRY']._serialized_start=768
-  _globals['_SCOREDCOMPLETION_COMPONENTSENTRY']._serialized_end=817
-  _globals['_SCOREDCOMPLETION_MISSINGENTRY']._serialized_start=819
-  _globals['_SCOREDCOMPLETION_MISSINGENTRY']._serialized_end=865
-  _globals['_SCOREDCOMPLETION_LABELSENTRY']._serialized_start=867
-  _globals['_SCOREDCOMPLETION_LABELSENTRY']._serialized_end=912
+  _globals['_EXPERIENCE']._serialized_end=266
+  _globals['_EXPERIENCE_CALLSENTRY']._serialized_start=210
+  _globals['_EXPERIENCE_CALLSENTRY']._serialized_end=254
+  _globals['_GROUPS']._serialized_start=268
+  _globals['_GROUPS']._serialized_end=315
+  _globals['_SCOREDGROUP']._serialized_start=317
+  _globals['_SCOREDGROUP']._serialized_end=440
+  _globals['_SCOREDCOMPLETION']._serialized_start=443
+  _globals['_SCOREDCOMPLETION']._serialized_end=875
+  _globals['_SCOREDCOMPLETION_COMPONENTSENTRY']._serialized_start=731
+  _globals['_SCOREDCOMPLETION_COMPONENTSENTRY']._serialized_end=780
+  _globals['_SCOREDCOMPLETION_MISSINGENTRY']._serialized_start=782
+  _globals['_SCOREDCOMPLETION_MISSINGENTRY']._serialized_end=828
+  _globals['_SCOREDCOMPLETION_LABELSENTRY']._serialized_start=830
+  _globals['_SCOREDCOMPLETION_LABELSENTRY']._serialized_end=875
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Experience(_message.Message):
-    __slots__ = ("key", "group", "calls", "generate_seconds", "score_seconds", "error", "may_pass")
+    __slots__ = ("key", "group", "calls", "error", "may_pass")
     class CallsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -19,18 +19,14 @@ class Experience(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
-    GENERATE_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    SCORE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     MAY_PASS_FIELD_NUMBER: _ClassVar[int]
     key: str
     group: ScoredGroup
     calls: _containers.ScalarMap[str, int]
-    generate_seconds: float
-    score_seconds: float
     error: str
     may_pass: bool
-    def __init__(self, key: _Optional[str] = ..., group: _Optional[_Union[ScoredGroup, _Mapping]] = ..., calls: _Optional[_Mapping[str, int]] = ..., generate_seconds: _Optional[float] = ..., score_seconds: _Optional[float] = ..., error: _Optional[str] = ..., may_pass: _Optional[bool] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., group: _Optional[_Union[ScoredGroup, _Mapping]] = ..., calls: _Optional[_Mapping[str, int]] = ..., error: _Optional[str] = ..., may_pass: _Optional[bool] = ...) -> None: ...
 
 class Groups(_message.Message):
     __slots__ = ("groups",)
