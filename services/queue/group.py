@@ -95,8 +95,4 @@ async def _logprobs(
     if not policy:
         return [() for _ in sampled.completions]
     sequences = [TokenSequence(sampled.prompt_token_ids, completion.token_ids) for completion in sampled.completions]
-    try:
-        return await logprobs.ask(policy, sequences, deadline)
-    finally:
-        calls["rollout"] += logprobs.calls
-        logprobs.calls = 0
+    return await logprobs.ask(policy, sequences, deadline, calls)

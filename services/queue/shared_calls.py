@@ -151,13 +151,13 @@ class Logprobs:
         self._rollout = rollout
         self._waiting: dict[str, list[_Asked]] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self.calls = 0
-        """Made and not told yet: whoever tells them sets this to 0."""
+        self._calls = 0
+        """Made and not counted yet."""
 
     async def ask(
-        self, policy: str, sequences: Sequence[TokenSequence], deadline: float
+        self, policy: str, sequences: Sequence[TokenSequence], deadline: float, calls: Counter[str]
     ) -> tuple[tuple[float, ...], ...]:
-        """Of each sequence's completion. deadline: of `time.monotonic`. Raises ServiceError."""
+        """Of each sequence's completion. deadline, calls: as in `Scorers.score`. Raises ServiceError."""
         asked = _Asked(sequences, deadline)
         waiting = self._waiting.setdefault(policy, [])
         waiting.append(asked)
@@ -165,7 +165,11 @@ class Logprobs:
             task = asyncio.create_task(self._send_soon(policy))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return await asked.answer
+        try:
+            return await asked.answer
+        finally:
+            calls["rollout"] += self._calls
+            self._calls = 0
 
     async def _send_soon(self, policy: str) -> None:
         await asyncio.sleep(GATHER_SECONDS)
@@ -192,7 +196,7 @@ class Logprobs:
     async def _send(self, policy: str, together: Sequence[_Asked]) -> None:
         sequences = [sequence for asked in together for sequence in asked.sequences]
         seconds = max(0.0, min(asked.deadline for asked in together) - time.monotonic())
-        self.calls += 1
+        self._calls += 1
         found = await asyncio.to_thread(self._rollout.logprobs, policy, sequences, timeout_seconds=seconds)
         values = iter(found.sequences)
         for asked in together:

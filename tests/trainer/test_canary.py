@@ -57,5 +57,3 @@ def test_each_token_gets_its_own_log_probability():
 def test_sequences_of_two_lengths_would_come_in_another_order():
     with pytest.raises(ValueError, match="equally many"):
         probes(Even(), [TokenSequence((9,), (1, 2)), TokenSequence((8,), (3,))])  # pyright: ignore[reportArgumentType]
-
-

@@ -132,7 +132,11 @@ def run_in(world):
     trainer.orders.time.monotonic = world.clock
 
 
-FATES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 25), st.integers(0, ATTEMPTS - 1), st.booleans()), min_size=1, max_size=7)
+FATES = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 25), st.integers(0, ATTEMPTS - 1), st.booleans()),
+    min_size=1,
+    max_size=7,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -215,7 +219,8 @@ def test_a_slow_group_holds_nobody_up_while_it_may_still_be_trained_on():
     fast = World([(0, 1, 0, False)])
     run_in(fast)
     train(fast, make(fast, 30, max_staleness=8), 0, 24)
-    assert slow.now <= fast.now + 1  # the first to be late was waited around; from then on some are asked for in reserve
+    # the first to be late was waited around; from then on some are asked for in reserve
+    assert slow.now <= fast.now + 1
     assert 9 not in [serial for serial, _ in seen[2]]
     assert 9 in [serial for step in seen for serial, _ in step]
     assert not pipeline.metrics["pipeline/too_old"]

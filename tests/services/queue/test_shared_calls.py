@@ -39,25 +39,26 @@ def test_what_is_asked_at_the_same_time_is_one_call():
         policy = Policy()
         logprobs = Logprobs(policy)  # pyright: ignore[reportArgumentType]
         soon = time.monotonic() + 5
+        counted = Counter()
         answers = await asyncio.gather(
-            logprobs.ask("a", sequences(2, 3), soon + 9),
-            logprobs.ask("b", sequences(4), soon),
-            logprobs.ask("a", sequences(5), soon),
+            logprobs.ask("a", sequences(2, 3), soon + 9, counted),
+            logprobs.ask("b", sequences(4), soon, counted),
+            logprobs.ask("a", sequences(5), soon, counted),
         )
-        return answers, policy.asked, logprobs.calls
+        return answers, policy.asked, counted
 
     answers, calls, counted = asyncio.run(asked())
     assert answers == [((-2.0, -3.0), (-3.0, -4.0)), ((-4.0, -5.0),), ((-5.0, -6.0),)]
     assert sorted((policy, count) for policy, count, _ in calls) == [("a", 3), ("b", 1)]
     assert all(seconds <= 5 for _, _, seconds in calls)  # the earliest deadline holds for all
-    assert counted == 2
+    assert counted == {"rollout": 2}
 
 
 def test_one_groups_fault_is_not_anothers():
     async def asked():
         logprobs = Logprobs(Policy())  # pyright: ignore[reportArgumentType]
         soon = time.monotonic() + 5
-        tasks = [logprobs.ask("a", sequences(token), soon) for token in (2, 13, 5)]
+        tasks = [logprobs.ask("a", sequences(token), soon, Counter()) for token in (2, 13, 5)]
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     first, second, third = asyncio.run(asked())
@@ -65,7 +66,7 @@ def test_one_groups_fault_is_not_anothers():
     assert isinstance(second, ServiceError) and "token 13" in str(second)
 
 
-def test_a_service_that_is_away_is_waited_for_once(monkeypatch):
+def test_a_service_that_is_away_is_waited_for_once():
     class Away:
         asked = 0
 
@@ -77,7 +78,9 @@ def test_a_service_that_is_away_is_waited_for_once(monkeypatch):
         policy = Away()
         logprobs = Logprobs(policy)  # pyright: ignore[reportArgumentType]
         soon = time.monotonic() + 5
-        found = await asyncio.gather(*(logprobs.ask("a", sequences(n), soon) for n in range(3)), return_exceptions=True)
+        found = await asyncio.gather(
+            *(logprobs.ask("a", sequences(n), soon, Counter()) for n in range(3)), return_exceptions=True
+        )
         return found, policy.asked
 
     found, times = asyncio.run(asked())
@@ -89,8 +92,8 @@ def test_a_group_that_is_given_up_takes_nothing_from_the_others():
     async def asked():
         logprobs = Logprobs(Policy())  # pyright: ignore[reportArgumentType]
         soon = time.monotonic() + 5
-        given_up = asyncio.create_task(logprobs.ask("a", sequences(13), soon))
-        kept = asyncio.create_task(logprobs.ask("a", sequences(2), soon))
+        given_up = asyncio.create_task(logprobs.ask("a", sequences(13), soon, Counter()))
+        kept = asyncio.create_task(logprobs.ask("a", sequences(2), soon, Counter()))
         await asyncio.sleep(0)
         given_up.cancel()
         return await kept, given_up
@@ -243,6 +246,6 @@ def test_an_error_that_is_no_services_reaches_everyone():
     async def asked():
         logprobs = Logprobs(Broken())  # pyright: ignore[reportArgumentType]
         with pytest.raises(RuntimeError, match="boom"):
-            await logprobs.ask("a", sequences(1), time.monotonic() + 5)
+            await logprobs.ask("a", sequences(1), time.monotonic() + 5, Counter())
 
     asyncio.run(asked())
