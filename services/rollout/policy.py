@@ -8,21 +8,19 @@ from typing import Any
 
 import structlog
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from services.rollout.engine import WeightSource
-from services.rollout.text import Text, check_vocabulary, stop_ids
+from services.rollout.text import Text, load_text
 from services.rollout.weights import (
     bad_path,
+    brief,
     checked_directory,
     exchange_weights,
     read_weights,
     reading,
     settings_digest,
 )
-
-LONGEST_REASON = 300
-"""Characters kept of a library's error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,11 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
     whole = {name for name, tensor in tensors.items() if not tensor.is_floating_point()}
     del tensors
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             directory, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except Exception as error:  # the libraries raise many kinds for files that do not fit
-        raise bad_path(directory, f"cannot be loaded: {_brief(error)}") from error
+    except Exception as error:  # the library raises many kinds for files that do not fit
+        raise bad_path(directory, f"cannot be loaded: {brief(error)}") from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise bad_path(directory, f"has weights that lack {len(missing)} tensors of its config, {missing[0]} first")
@@ -86,14 +83,6 @@ def load_policy(source: WeightSource, dtype: torch.dtype, device: torch.device, 
             count=len(unexpected),
             first=unexpected[0],
         )
-    vocabulary = model.get_input_embeddings().num_embeddings
-    check_vocabulary(directory, tokenizer, vocabulary)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    text = Text(tokenizer, stop_ids(model.generation_config, tokenizer, vocabulary), positions, vocabulary)
-    policy = Policy(model.to(device).eval(), text, settings, source)
-    return Loaded(policy)
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:LONGEST_REASON]
+    text = load_text(directory, positions, model.get_input_embeddings().num_embeddings)
+    return Loaded(Policy(model.to(device).eval(), text, settings, source))

@@ -64,8 +64,12 @@ class Text:
             return ids
         raise EngineError(EngineFault.INVALID_ARGUMENT, f"{where} {problem}")
 
-    def check_sequence(self, where: str, sequence: TokenSequence) -> None:
-        """That the sequence can be scored; `where` is its place in the request."""
+    def check_sequences(self, field: str, sequences: Sequence[TokenSequence]) -> None:
+        """That the sequences of a field of the request can be scored."""
+        for place, sequence in enumerate(sequences):
+            self._check_sequence(f"{field}[{place}]", sequence)
+
+    def _check_sequence(self, where: str, sequence: TokenSequence) -> None:
         ids = sequence.prompt_token_ids + sequence.completion_token_ids
         if not sequence.prompt_token_ids:
             problem = "has no prompt_token_ids; at least one is needed"
@@ -91,21 +95,11 @@ class Text:
         return text[: min((place for each in stop if (place := text.find(each)) >= 0), default=len(text))]
 
 
-def stop_ids(settings: Any, tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
-    """The end-of-sequence tokens: those of the generation settings, else the tokenizer's; -1 stands for none."""
-    configured = getattr(settings, "eos_token_id", None)
-    ids = tokenizer.eos_token_id if configured is None else configured
-    return tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
+def load_text(directory: Path, positions: int | None, vocabulary: int) -> Text:
+    """Of a checked directory. Raises EngineError (FAILED_PRECONDITION) where its tokenizer cannot be loaded or does not fit.
 
-
-def check_vocabulary(directory: Path, tokenizer: Any, vocabulary: int) -> None:
-    """Raises EngineError (FAILED_PRECONDITION) where the tokenizer has tokens that the model does not know."""
-    if len(tokenizer) > vocabulary:
-        raise bad_path(directory, f"has a tokenizer of {len(tokenizer)} tokens for a model that knows {vocabulary}")
-
-
-def load_text(directory: Path, positions: int, vocabulary: int) -> Text:
-    """Of a checked directory. Raises EngineError (FAILED_PRECONDITION) where its tokenizer cannot be loaded or does not fit."""
+    Ends of a sequence are those of the generation settings, else the tokenizer's.
+    """
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     try:
@@ -116,5 +110,9 @@ def load_text(directory: Path, positions: int, vocabulary: int) -> Text:
             settings = AutoConfig.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # the library raises many kinds for files that do not fit
         raise bad_path(directory, f"has a tokenizer that cannot be loaded: {type(error).__name__}") from error
-    check_vocabulary(directory, tokenizer, vocabulary)
-    return Text(tokenizer, stop_ids(settings, tokenizer, vocabulary), positions, vocabulary)
+    if len(tokenizer) > vocabulary:
+        raise bad_path(directory, f"has a tokenizer of {len(tokenizer)} tokens for a model that knows {vocabulary}")
+    configured = getattr(settings, "eos_token_id", None)
+    ids = tokenizer.eos_token_id if configured is None else configured
+    stop_ids = tuple(token for token in (ids if isinstance(ids, list) else [ids]) if token in range(vocabulary))
+    return Text(tokenizer, stop_ids, positions, vocabulary)

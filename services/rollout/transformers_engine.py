@@ -30,10 +30,10 @@ from services.rollout.engine import (
 )
 from services.rollout.generation import Batch, sample_batch
 from services.rollout.guidance import Choices, StopStrings
+from services.rollout.held import check_new_enough, find, find_base, is_sent_again
 from services.rollout.policy import Loaded, Policy, load_policy
 from services.rollout.sampling import uniform_stream
 from services.rollout.scoring import sequence_logprobs
-from services.rollout.weights import check_base, same_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,7 @@ class TransformersEngine:
         """See `RolloutEngine.update_weights`; sent again, the canary is looked at again, and the policy is given up where
         it is missed."""
         held = self._policies.get(source.policy)
-        if held is not None and source.version <= held.version:
-            if source.version < held.version or not same_weights(held.source, source):
-                raise EngineError(
-                    EngineFault.FAILED_PRECONDITION,
-                    f"version {source.version} of policy {source.policy!r} with this path, sha256 and base cannot "
-                    f"replace version {held.version}, which is served; versions must grow",
-                )
+        if held is not None and is_sent_again(held.source, source):
             try:
                 return self._difference(held, source)
             except EngineError as error:
@@ -124,14 +118,12 @@ class TransformersEngine:
             yield from self.sample(plan, batch, interrupt)
 
     def plan(self, request: Generation, interrupt: Interrupt) -> Plan:
-        """Checks a request and encodes it, and may be interrupted between two prompts; batches are of prompts of like length, so that little is padded."""
+        """Checks a request and encodes it, and may be interrupted between two prompts.
+
+        Batches are of prompts of like length, so that little is padded.
+        """
         held = self._use(request.policy)
-        if held.version < request.min_policy_version:
-            raise EngineError(
-                EngineFault.FAILED_PRECONDITION,
-                f"policy {request.policy!r} is at version {held.version}, older than min_policy_version "
-                f"{request.min_policy_version}",
-            )
+        check_new_enough(request, held.version)
         longest = request.sampling.max_new_tokens
         encoded = []
         for prompt in request.prompts:
@@ -169,12 +161,7 @@ class TransformersEngine:
         kept = replace(source, canary=())
         if not source.base:
             return load_policy(kept, self._dtype, self._device, held)
-        if (base := self._policies.get(source.base)) is None:
-            raise EngineError(
-                EngineFault.FAILED_PRECONDITION,
-                f"base {source.base!r} is not held; held: {', '.join(sorted(self._policies)) or 'none'}",
-            )
-        check_base(base.source)
+        base = find_base(self._policies, source.base)
         self._use(source.base)  # it is not what makes room for its own adapter
         return lay_on(kept, base, held)
 
@@ -186,16 +173,12 @@ class TransformersEngine:
     def _score(
         self, policy: Policy, sequences: Sequence[TokenSequence], field: str, interrupt: Interrupt
     ) -> list[tuple[float, ...]]:
-        for index, sequence in enumerate(sequences):
-            policy.text.check_sequence(f"{field}[{index}]", sequence)
+        policy.text.check_sequences(field, sequences)
         return sequence_logprobs(policy.model, sequences, policy.text.vocabulary, self._max_rows, interrupt)
 
     def _use(self, policy: str) -> Policy:
-        held = self._policies.pop(policy, None)
-        if held is None:
-            names = ", ".join(sorted(self._policies)) or "none; load one with UpdateWeights"
-            raise EngineError(EngineFault.NOT_FOUND, f"policy {policy!r} is not held; held: {names}")
-        self._policies[policy] = held
+        held = find(self._policies, policy)
+        self._policies[policy] = self._policies.pop(policy)
         return held
 
 

@@ -21,10 +21,7 @@ from services.rollout.vllm_options import engine_arguments
 from services.rollout.vllm_transfer import take, while_sent
 from services.rollout.vllm_turns import Turns
 from services.rollout.vllm_weights import Contents
-from services.rollout.weights import bad_path
-
-LONGEST_REASON = 300
-"""Characters kept of a library's error message."""
+from services.rollout.weights import bad_path, brief
 
 
 class Core:
@@ -73,7 +70,7 @@ class Core:
             self._contents = None  # whatever is there now, the next weights go into a new process
             if self._llm is not None and self.dead:
                 raise EngineError(EngineFault.UNAVAILABLE, "vLLM's process ended while it loaded weights") from error
-            raise bad_path(directory, f"cannot be loaded: {_brief(error)}") from error
+            raise bad_path(directory, f"cannot be loaded: {brief(error)}") from error
         self._contents = contents
 
     def has(self, contents: Contents) -> bool:
@@ -93,7 +90,7 @@ class Core:
             await self._llm.update_weight_version(str(version))
         except Exception as error:
             self._contents, self.group = None, b""
-            message = f"the transfer broke off, send the update without it: {_brief(error)}"
+            message = f"the transfer broke off, send the update without it: {brief(error)}"
             raise EngineError(EngineFault.UNAVAILABLE, message) from error
         self.group = transfer.group
 
@@ -118,7 +115,7 @@ class Core:
             if self.dead:
                 raise EngineError(EngineFault.UNAVAILABLE, "vLLM's process ended while it loaded an adapter") from error
             raise EngineError(
-                EngineFault.FAILED_PRECONDITION, f"the adapter cannot be loaded: {_brief(error)}"
+                EngineFault.FAILED_PRECONDITION, f"the adapter cannot be loaded: {brief(error)}"
             ) from error
 
     async def stop(self) -> None:
@@ -159,8 +156,3 @@ async def _plain_errors(core: Core) -> AsyncIterator[None]:
             message = "vLLM's process ended during the call; it is being started again"
             raise EngineError(EngineFault.UNAVAILABLE, message) from error
         raise EngineError(EngineFault.INTERNAL, f"vLLM raised {type(error).__name__}; see the service's log") from error
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:LONGEST_REASON]

@@ -28,6 +28,7 @@ from services.rollout.engine import (
     WeightSource,
 )
 from services.rollout.engine_process import dtype
+from services.rollout.held import check_new_enough
 from services.rollout.vllm_options import Merged, check_options, engine_options, prepare_environment, resolved_dtype
 from services.rollout.vllm_policies import Policies
 from services.rollout.vllm_sampling import Ask, all_at_once, choose, given_logprobs, sample, stream_seed
@@ -139,8 +140,7 @@ class VllmEngine:
         self, policy: str, sequences: Sequence[TokenSequence], seconds: float | None
     ) -> SequenceLogprobs:
         async with _within(seconds), self._policies.use(policy) as held:
-            for place, sequence in enumerate(sequences):
-                held.text.check_sequence(f"sequences[{place}]", sequence)
+            held.text.check_sequences("sequences", sequences)
             values = await all_at_once(given_logprobs(held.core, sequence, held.adapter) for sequence in sequences)
             check_finite(value for each in values for value in each)
             return SequenceLogprobs(tuple(values), held.source.version)
@@ -150,12 +150,7 @@ class VllmEngine:
     ) -> None:
         async with _within(seconds), self._policies.use(request.policy) as held:
             version = held.source.version
-            if version < request.min_policy_version:
-                raise EngineError(
-                    EngineFault.FAILED_PRECONDITION,
-                    f"policy {request.policy!r} is at version {version}, older than min_policy_version "
-                    f"{request.min_policy_version}",
-                )
+            check_new_enough(request, version)
             if request.sampling.temperature > HIGHEST_TEMPERATURE:
                 raise EngineError(
                     EngineFault.INVALID_ARGUMENT,

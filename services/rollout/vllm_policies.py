@@ -20,12 +20,13 @@ import structlog
 
 from services.rollout.canary import check_canary
 from services.rollout.engine import EngineError, EngineFault, WeightSource
+from services.rollout.held import find, find_base, is_sent_again
 from services.rollout.text import Text, load_text
 from services.rollout.vllm_core import Core
 from services.rollout.vllm_sampling import all_at_once, given_logprobs
 from services.rollout.vllm_transfer import check_group, check_tensors
 from services.rollout.vllm_weights import AdapterCopy, Contents, read_contents
-from services.rollout.weights import check_base, checked_directory, reading, same_weights
+from services.rollout.weights import checked_directory, reading
 
 WATCH_SECONDS = 0.5
 """Between two looks whether vLLM's processes live."""
@@ -68,9 +69,9 @@ class Policies:
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[Policy]:
         """The policy, whose weights stay as they are meanwhile."""
-        core = self._find(name).core
+        core = find(self._policies, name).core
         async with core.turns.shared():
-            held = self._find(name)
+            held = find(self._policies, name)
             if held.core is not core:
                 raise EngineError(EngineFault.UNAVAILABLE, f"policy {name!r} has just been made anew; ask again")
             for used in {held.source.base or name, name}:
@@ -84,14 +85,8 @@ class Policies:
         """
         async with self._updating:
             held = self._policies.get(source.policy)
-            if held is not None and source.version <= held.source.version:
-                if source.version == held.source.version and same_weights(held.source, source):
-                    return await self._again(held, source)
-                raise EngineError(
-                    EngineFault.FAILED_PRECONDITION,
-                    f"version {source.version} of policy {source.policy!r} with this path and sha256 cannot replace "
-                    f"version {held.source.version}, which is served; versions must grow",
-                )
+            if held is not None and is_sent_again(held.source, source):
+                return await self._again(held, source)
             if held is not None and held.source.base != source.base:
                 raise EngineError(
                     EngineFault.FAILED_PRECONDITION,
@@ -127,12 +122,6 @@ class Policies:
         for core in {policy.core for policy in self._policies.values()}:
             await core.stop()
         self._policies.clear()
-
-    def _find(self, name: str) -> Policy:
-        if name not in self._policies:
-            names = ", ".join(sorted(self._policies)) or "none; load one with UpdateWeights"
-            raise EngineError(EngineFault.NOT_FOUND, f"policy {name!r} is not held; held: {names}")
-        return self._policies[name]
 
     async def _again(self, held: Policy, source: WeightSource) -> float:
         """Looks at the canary of a version that is served; one that misses it is held no more."""
@@ -181,11 +170,11 @@ class Policies:
 
     async def _update_adapter(self, source: WeightSource) -> float:
         """The adapter before it answers the requests that have begun with it."""
+        find_base(self._policies, source.base)
         async with self.use(source.base) as base:
             if not base.core.takes_adapters:
                 message = "this service takes no LoRA adapters; start it with --vllm enable_lora=true"
                 raise EngineError(EngineFault.FAILED_PRECONDITION, message)
-            check_base(base.source)
             files = await asyncio.to_thread(AdapterCopy, source.path, source.sha256, base.contents.tensors)
             from vllm.lora.request import LoRARequest
 
@@ -266,7 +255,6 @@ def _transferred(source: WeightSource) -> Contents:
 
 async def _difference(core: Core, text: Text, source: WeightSource, adapter: Any) -> float:
     """To the canary, in nats; 0 without one. Raises EngineError (DATA_LOSS) where it is above the tolerance."""
-    for place, probe in enumerate(source.canary):
-        text.check_sequence(f"canary[{place}].sequence", probe.sequence)
+    text.check_sequences("canary", [probe.sequence for probe in source.canary])
     values = await all_at_once(given_logprobs(core, probe.sequence, adapter) for probe in source.canary)
     return check_canary(source.canary, values, source.tolerance)

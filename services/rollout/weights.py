@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from services.rollout.engine import EngineError, EngineFault, WeightSource
+from services.rollout.engine import EngineError, EngineFault
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -32,6 +32,8 @@ SETTINGS = (
     "*.model",
 )
 """Files beside the weights that decide what the model is; equal ones mean that only the weights changed."""
+LONGEST_REASON = 300
+"""Characters kept of a library's error message."""
 
 
 def bad_path(directory: Path, why: str) -> EngineError:
@@ -39,22 +41,10 @@ def bad_path(directory: Path, why: str) -> EngineError:
     return EngineError(EngineFault.FAILED_PRECONDITION, f"path {str(directory)!r} {why}")
 
 
-def same_weights(held: WeightSource, source: WeightSource) -> bool:
-    """Whether a source of the version that is held says the same."""
-    if held.base != source.base:
-        return False
-    if held.sha256 and source.sha256:
-        return held.sha256 == source.sha256
-    return Path(held.path) == Path(source.path)
-
-
-def check_base(base: WeightSource) -> None:
-    """Raises EngineError (FAILED_PRECONDITION) where the weights are an adapter's, which no other is laid on."""
-    if base.base:
-        raise EngineError(
-            EngineFault.FAILED_PRECONDITION,
-            f"base {base.policy!r} is itself an adapter, on {base.base!r}; it must be a policy with whole weights",
-        )
+def brief(error: Exception) -> str:
+    """What a library says, in one line, for the end of an error's message."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"[:LONGEST_REASON]
 
 
 @contextmanager

@@ -169,8 +169,9 @@ def test_versions_grow_and_a_base_stays_a_base(policies, source, folder):
             await policies.update(source("a", 5, 2), HERE)
         with pytest.raises(EngineError, match="policy 'a' has base '', not 'b'; use another name"):
             await policies.update(WeightSource("a", 6, str(folder), base="b"), HERE)
-        with pytest.raises(EngineError, match="'b' is not held"):
+        with pytest.raises(EngineError, match="base 'b' is not held; held: a") as caught:
             await policies.update(WeightSource("c", 6, str(folder), base="b"), HERE)
+        assert caught.value.fault is EngineFault.FAILED_PRECONDITION
         with pytest.raises(EngineError, match="takes no LoRA adapters; start it with --vllm enable_lora=true"):
             await policies.update(WeightSource("c", 6, str(folder), base="a"), HERE)
 
