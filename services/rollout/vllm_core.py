@@ -83,8 +83,6 @@ class Core:
         gone: set when nobody sends any more. After an error the next weights go into a new process: the workers of this
         one may wait in NCCL for ever.
         """
-        if gone.is_set():
-            raise EngineError(EngineFault.CANCELLED, "the caller of the update went away")
         try:
             await while_sent(take(self._llm, transfer, self.group), gone)
             await self._llm.update_weight_version(str(version))

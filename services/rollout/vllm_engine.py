@@ -99,7 +99,7 @@ class VllmEngine:
         self._watcher = self._watcher or self._keep(self._policies.watch())
         gone = asyncio.Event()
         try:
-            return await asyncio.shield(self._keep(self._policies.update(source, gone)))
+            return await self._result(asyncio.shield(self._keep(self._policies.update(source, gone))))
         except asyncio.CancelledError:
             gone.set()
             raise
@@ -124,11 +124,13 @@ class VllmEngine:
 
     async def close(self) -> None:
         self._closed = True
-        for task in list(self._running):
+        running = list(self._running)
+        for task in running:
             task.cancel()
         await self._policies.close()
+        await asyncio.gather(*running, return_exceptions=True)
 
-    async def _result(self, work: asyncio.Task[Any]) -> Any:
+    async def _result(self, work: asyncio.Future[Any]) -> Any:
         try:
             return await work
         except asyncio.CancelledError:
@@ -157,7 +159,10 @@ class VllmEngine:
                     f"sampling.temperature is {request.sampling.temperature}; vLLM takes at most {HIGHEST_TEMPERATURE}",
                 )
             choices = held.text.choices(request.sampling)
-            prompts = [held.text.encode(prompt, request.sampling.max_new_tokens) for prompt in request.prompts]
+            prompts = []
+            for prompt in request.prompts:
+                prompts.append(held.text.encode(prompt, request.sampling.max_new_tokens))
+                await asyncio.sleep(0)  # other calls go on, and this one's time may end
 
             async def one(place: int, number: int) -> None:
                 seed = stream_seed(request.sampling.seed, request.prompts[place].id, number)

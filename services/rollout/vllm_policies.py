@@ -40,8 +40,6 @@ class Policy:
     contents: Contents
     core: Core
     text: Text
-    difference: float
-    """To the canary, in nats."""
     adapter: Any = None
     files: AdapterCopy | None = None
     """What vLLM reads the adapter from; goes when the last request that began with it has ended."""
@@ -74,8 +72,8 @@ class Policies:
             held = find(self._policies, name)
             if held.core is not core:
                 raise EngineError(EngineFault.UNAVAILABLE, f"policy {name!r} has just been made anew; ask again")
-            for used in {held.source.base or name, name}:
-                self._policies[used] = self._policies.pop(used)
+            used = held.source.base or name  # room is made by whole engines
+            self._policies[used] = self._policies.pop(used)
             yield held
 
     async def update(self, source: WeightSource, gone: asyncio.Event) -> float:
@@ -126,7 +124,7 @@ class Policies:
     async def _again(self, held: Policy, source: WeightSource) -> float:
         """Looks at the canary of a version that is served; one that misses it is held no more."""
         if not source.canary:
-            return held.difference
+            return 0.0
         try:
             async with self.use(source.policy):
                 difference = await _difference(held.core, held.text, source, held.adapter)
@@ -134,7 +132,7 @@ class Policies:
             if error.fault is EngineFault.DATA_LOSS:
                 await self._drop(source.policy)
             raise
-        self._policies[source.policy] = replace(held, source=source, difference=difference)
+        self._policies[source.policy] = replace(held, source=replace(source, transfer=None))
         return difference
 
     async def _first(self, source: WeightSource, contents: Contents) -> float:
@@ -145,28 +143,30 @@ class Policies:
         core = Core(self._dtype, self._options)
         try:
             await core.serve(Path(source.path), contents, source.version)
-            policy = await _proven(core, source, contents)
+            policy, difference = await _proven(core, source, contents)
         except BaseException:
             await core.stop()
             raise
         self._policies[source.policy] = policy
-        return policy.difference
+        return difference
 
     async def _next(self, held: Policy, source: WeightSource, contents: Contents, gone: asyncio.Event) -> float:
         async with held.core.turns.alone():
+            if source.transfer and gone.is_set():
+                raise EngineError(EngineFault.CANCELLED, "the caller of the update went away")
             try:
                 if source.transfer:
                     await held.core.receive(source.transfer, source.version, gone)
                 else:
                     await held.core.serve(Path(source.path), contents, source.version)
-                policy = await _proven(held.core, source, contents)
+                policy, difference = await _proven(held.core, source, contents)
             except Exception as error:
                 structlog.get_logger().error("weights refused", policy=source.policy, reason=str(error))
                 await self._serve_again(held)
                 raise
             self._drop_adapters(source.policy)  # nothing has proven them on the new weights
             self._policies[source.policy] = policy
-            return policy.difference
+            return difference
 
     async def _update_adapter(self, source: WeightSource) -> float:
         """The adapter before it answers the requests that have begun with it."""
@@ -182,9 +182,7 @@ class Policies:
             adapter = LoRARequest(f"{source.policy}@{number}", number, str(files.path))
             await base.core.add_adapter(adapter)
             difference = await _difference(base.core, base.text, source, adapter)
-            self._policies[source.policy] = Policy(
-                source, base.contents, base.core, base.text, difference, adapter, files
-            )
+            self._policies[source.policy] = Policy(source, base.contents, base.core, base.text, adapter, files)
             return difference
 
     async def _serve_again(self, held: Policy) -> None:
@@ -237,11 +235,11 @@ class Policies:
                 await policy.core.stop()
 
 
-async def _proven(core: Core, source: WeightSource, contents: Contents) -> Policy:
-    """The policy, once the canary has shown that `core` has its weights; alone."""
+async def _proven(core: Core, source: WeightSource, contents: Contents) -> tuple[Policy, float]:
+    """The policy, once the canary has shown that `core` has its weights, and the difference to it in nats; alone."""
     text = await asyncio.to_thread(load_text, Path(source.path), core.positions, core.vocabulary)
     difference = await _difference(core, text, source, None)
-    return Policy(replace(source, transfer=None), contents, core, text, difference)
+    return Policy(replace(source, transfer=None), contents, core, text), difference
 
 
 def _transferred(source: WeightSource) -> Contents:

@@ -177,29 +177,18 @@ def test_a_sender_that_goes_away_ends_the_wait_and_the_process_is_trusted_no_mor
     asyncio.run(asyncio.wait_for(scene(), 10))
 
 
-def test_nothing_is_touched_for_a_sender_that_has_gone(vllm):
-    async def scene():
-        gone = asyncio.Event()
-        gone.set()
-        llm = Llm()
-        with pytest.raises(EngineError, match="went away"):
-            await started(llm).receive(transfer(), 2, gone)
-        assert llm.asked == []
-
-    asyncio.run(scene())
-
-
 class PolicyCore(Core):
     """Keeps the number of the folder, or that of what was sent."""
 
     sent = 0
     breaks = False
-    starts = 0
+    starts = loads = 0
     dead, takes_adapters, positions, vocabulary = False, False, 128, 48  # type: ignore[assignment]
 
     async def serve(self, directory, contents, version, *, afresh=False):
         if contents != self._contents or afresh:
             type(self).starts += 1
+        type(self).loads += 1
         self.holds, self._contents = int(directory.name), contents
 
     async def receive(self, transfer, version, gone):
@@ -220,7 +209,7 @@ def policies(monkeypatch):
 
     monkeypatch.setattr(vllm_policies, "Core", PolicyCore)
     monkeypatch.setattr(vllm_policies, "given_logprobs", computed)
-    for name, value in {"sent": 0, "breaks": False, "starts": 0}.items():
+    for name, value in {"sent": 0, "breaks": False, "starts": 0, "loads": 0}.items():
         monkeypatch.setattr(PolicyCore, name, value)
     return Policies(2, "float32", {})
 
@@ -275,6 +264,26 @@ def test_a_policy_begins_with_files_goes_on_by_transfer_and_never_serves_what_is
             assert policy.source.transfer is None and policy.core.group == GROUP
 
     asyncio.run(scene())
+
+
+def test_nothing_is_touched_for_a_sender_that_went_away_while_requests_ran(policies, folder, monkeypatch):
+    monkeypatch.setattr(PolicyCore, "breaks", True)
+    ours = transfer(tensors=tuple(file_tensors(folder / "2")))
+
+    async def scene():
+        gone = asyncio.Event()
+        await policies.update(version(folder, 1), gone)
+        async with policies.use("p") as policy:
+            update = asyncio.create_task(policies.update(version(folder, 2, transfer=ours), gone))
+            while not policy.core.turns._updates:  # noqa: ASYNC110 - a thread reads the folder
+                await asyncio.sleep(0.01)
+            gone.set()
+        with pytest.raises(EngineError, match="went away") as caught:
+            await update
+        assert caught.value.fault is EngineFault.CANCELLED
+        assert await held(policies) == (1, 1) and PolicyCore.loads == 1
+
+    asyncio.run(asyncio.wait_for(scene(), 10))
 
 
 def test_a_policy_whose_old_weights_do_not_come_back_after_a_transfer_is_withdrawn(

@@ -4,6 +4,7 @@ What vLLM itself does is in test_vllm_service.py and test_engine_conformance.py.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -133,8 +134,11 @@ def test_a_policy_whose_weights_do_not_come_back_is_held_no_more(policies, sourc
 def test_the_canary_of_the_served_version_is_looked_at_again(policies, source):
     async def scene():
         served = source("a", 1, 1)
+        near = replace(served, canary=(Probe(SEQUENCE, (-1.0625,)),))
+        assert await policies.update(near, HERE) == 0.0625
         assert await policies.update(served, HERE) == 0
-        assert await policies.update(served, HERE) == 0
+        assert await policies.update(near, HERE) == 0.0625
+        assert await policies.update(replace(served, canary=()), HERE) == 0  # nothing was looked at
         other = WeightSource("a", 1, served.path, canary=(Probe(SEQUENCE, (-1.5,)),), tolerance=0.1)
         with pytest.raises(EngineError, match=r"differs by 0\.5"):
             await policies.update(other, HERE)
