@@ -20,12 +20,20 @@ ENGINES = {
 }
 """The module of each engine, with `add_options` and `open_engine`; see `services.rollout.engine`. Only the module of the
 chosen engine is imported."""
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def engine_name(text: str) -> str:
     """One of `ENGINES`."""
     if text not in ENGINES:
         raise argparse.ArgumentTypeError(f"{text!r} is not an engine; it must be one of {', '.join(ENGINES)}")
+    return text
+
+
+def dtype(text: str) -> str:
+    """One of `DTYPES`."""
+    if text not in DTYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a dtype; it must be one of {', '.join(DTYPES)}")
     return text
 
 
@@ -38,11 +46,12 @@ def _engine_module(engine: str) -> ModuleType:
 
 
 def add_options(parser: ServiceParser) -> None:
-    """The flags of this service and of its engine, which has to be known first."""
+    """The flags of this service, those of every engine, and those of its own, which has to be known first."""
     first = ServiceParser("rollout", add_help=False)
     _add_engine_option(first)
     chosen, _ = first.parse_known_args()
     _add_engine_option(parser)
+    parser.add_option("--dtype", type=dtype, default="auto", help="auto: float32 on a CPU, bfloat16 elsewhere")
     _engine_module(chosen.engine).add_options(parser)
 
 

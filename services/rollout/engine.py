@@ -5,6 +5,8 @@ of an engine (see `services.rollout.__main__`) has two functions:
 
     def add_options(parser: ServiceParser) -> None                                        # the engine's own flags
     async def open_engine(options: argparse.Namespace, on_health: OnHealth) -> RolloutEngine     # raises StartError
+
+`options` has `dtype`, which every engine takes, beside them.
 """
 
 from __future__ import annotations

@@ -48,7 +48,6 @@ from services.server.errors import CallFailedError, CallTimeoutError, PoolDownEr
 from services.server.options import ServiceParser, positive
 from services.server.pool import WorkerPool
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 STUCK_SECONDS = 60.0
 """An engine that goes on for this long after a call's time is killed: many times the longest step of a large model."""
 UPDATE_SECONDS = 900.0
@@ -57,20 +56,12 @@ UNLIMITED_SECONDS = 3600.0
 """Time of a call whose client set no deadline."""
 
 
-def dtype(text: str) -> str:
-    """One of `DTYPES`."""
-    if text not in DTYPES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a dtype; it must be one of {', '.join(DTYPES)}")
-    return text
-
-
 def add_options(parser: ServiceParser) -> None:
     """The flags of the transformers engine."""
     parser.add_option(
         "--max-policies", type=positive, default=4, help="policies held; the least recently used goes first"
     )
     parser.add_option("--max-batch-sequences", type=positive, default=256, help="sequences that are computed at once")
-    parser.add_option("--dtype", type=dtype, default="auto", help="auto: float32 on a CPU, bfloat16 elsewhere")
     parser.add_option(
         "--device", default="auto", help="torch device (cpu, cuda:0); auto: an accelerator if there is one"
     )

@@ -27,7 +27,6 @@ from services.rollout.engine import (
     TokenSequence,
     WeightSource,
 )
-from services.rollout.engine_process import dtype
 from services.rollout.held import check_new_enough
 from services.rollout.vllm_options import Merged, check_options, engine_options, prepare_environment, resolved_dtype
 from services.rollout.vllm_policies import Policies
@@ -47,7 +46,6 @@ def add_options(parser: ServiceParser) -> None:
         default=2,
         help="policies held, each in a vLLM of its own; see --vllm for memory",
     )
-    parser.add_option("--dtype", type=dtype, default="auto", help="auto: float32 on a CPU, bfloat16 elsewhere")
     parser.add_option(
         "--vllm",
         type=engine_options,
