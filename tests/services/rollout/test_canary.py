@@ -22,7 +22,7 @@ from services.rollout.transformers_engine import TransformersEngine
 from services.rollout.weights import exchange_weights
 from tests.services.rollout.plain_engine import engine_with, generated, load, never, scored
 from tests.services.rollout.stale_weights import stale
-from tests.services.rollout.tiny_model import load_plain, plain_logprobs, save_tiny_model, tiny_tokenizer
+from tests.services.rollout.tiny_model import load_plain, plain_probes, save_tiny_model, tiny_tokenizer
 
 TOLERANCE = 1e-4
 PROMPTS = [Prompt("sum", "12 + 30 = ")]
@@ -34,11 +34,7 @@ def probe(*logprobs: float) -> Probe:
 
 
 def canary_of(directory: Path) -> tuple[Probe, ...]:
-    model = load_plain(directory)
-    return tuple(
-        Probe(each, tuple(plain_logprobs(model, each.prompt_token_ids, each.completion_token_ids).tolist()))
-        for each in SEQUENCES
-    )
+    return plain_probes(directory, SEQUENCES)
 
 
 def source(directory: Path, version: int, canary: tuple[Probe, ...], name: str = "policy") -> WeightSource:

@@ -5,7 +5,6 @@ The models have heads of 32 numbers, the smallest that vLLM's attention on a CPU
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -31,12 +30,12 @@ from tests.services.rollout.tiny_model import (
     VOCABULARY,
     load_plain,
     plain_logprobs,
+    plain_probes,
     save_tiny_model,
     tiny_tokenizer,
 )
+from tests.services.rollout.vllm_service import ABSENT, PYTHON
 
-ROOT = Path(__file__).parents[3]
-VLLM_PYTHON = Path(os.environ.get("ASSAY_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
 TOLERANCE = 1e-4
 """In nats, between an engine and transformers' own forward pass in float32."""
 PROMPTS = [Prompt("sum", "12 + 30 = "), Prompt("one", "a"), Prompt("long", "what is (7 * 8) - 40 / 5 ?\n")]
@@ -70,10 +69,7 @@ class Served:
                 pytest.mark.vllm,
                 pytest.mark.slow,
                 pytest.mark.timeout(600),
-                pytest.mark.skipif(
-                    not VLLM_PYTHON.exists(),
-                    reason=f"no vLLM: `make test-vllm` sets up an environment with it ({VLLM_PYTHON})",
-                ),
+                pytest.mark.skipif(not PYTHON.exists(), reason=ABSENT),
             ],
         ),
     ],
@@ -84,7 +80,7 @@ def served(
     """A service that holds version 1 of `untied` and of `tied`: the models of number 1."""
     python, flags = sys.executable, ["--max-policies", "8"]
     if request.param == "vllm":
-        python, flags = str(VLLM_PYTHON), ["--max-policies", "3", "--vllm", "enable_lora=true"]
+        python, flags = str(PYTHON), ["--max-policies", "3", "--vllm", "enable_lora=true"]
     service = start_service(
         "services.rollout", "--engine", request.param, "--metrics-port", "0", *flags, wait=False, python=python
     )
@@ -120,14 +116,8 @@ def assert_right(model: PreTrainedModel, results: Sequence[PromptCompletions]) -
         torch.testing.assert_close(torch.tensor(completion.logprobs), right, atol=TOLERANCE, rtol=0)
 
 
-def canary_of(directory: Path) -> list[Probe]:
-    """Probes with the log-probabilities of a model."""
-    model = load_plain(directory)
-    sequences = [TokenSequence((1, 5, 9), (7, 8, 30, 2, 40)), TokenSequence((1,), (33, 12))]
-    return [
-        Probe(each, tuple(plain_logprobs(model, each.prompt_token_ids, each.completion_token_ids).tolist()))
-        for each in sequences
-    ]
+def canary_of(directory: Path) -> tuple[Probe, ...]:
+    return plain_probes(directory, [TokenSequence((1, 5, 9), (7, 8, 30, 2, 40)), TokenSequence((1,), (33, 12))])
 
 
 def written(tokens: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+from services.rollout.engine import Probe, TokenSequence
 
 SPECIALS = ["<pad>", "<s>", "</s>"]
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz +-*/=()\n"
@@ -87,3 +90,12 @@ def plain_logprobs(model: PreTrainedModel, prompt: tuple[int, ...], completion: 
 def load_plain(directory: Path) -> PreTrainedModel:
     """The model as transformers loads it."""
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+
+
+def plain_probes(directory: Path, sequences: Sequence[TokenSequence]) -> tuple[Probe, ...]:
+    """The sequences with the log-probabilities of the model as transformers loads it."""
+    model = load_plain(directory)
+    return tuple(
+        Probe(each, tuple(plain_logprobs(model, each.prompt_token_ids, each.completion_token_ids).tolist()))
+        for each in sequences
+    )

@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from services.rollout.engine import Probe, TokenSequence
-from tests.services.rollout.tiny_model import VOCABULARY, load_plain, plain_logprobs, save_tiny_model
+from tests.services.rollout.tiny_model import VOCABULARY, plain_probes, save_tiny_model
 
 ROOT = Path(__file__).parents[3]
 PYTHON = Path(os.environ.get("ASSAY_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
@@ -27,14 +27,11 @@ def save_model(directory: Path, *, seed: int, tied: bool) -> Path:
 
 def probes(directory: Path, count: int = 4) -> tuple[Probe, ...]:
     """Random tokens with the log-probabilities that transformers computes from the directory's weights."""
-    model = load_plain(directory)
-    found = []
+    sequences = []
     for seed in range(count):
         ids = torch.randint(3, VOCABULARY, (20,), generator=torch.Generator().manual_seed(seed)).tolist()
-        sequence = TokenSequence(tuple(ids[:5]), tuple(ids[5:]))
-        values = plain_logprobs(model, sequence.prompt_token_ids, sequence.completion_token_ids)
-        found.append(Probe(sequence, tuple(values.tolist())))
-    return tuple(found)
+        sequences.append(TokenSequence(tuple(ids[:5]), tuple(ids[5:])))
+    return plain_probes(directory, sequences)
 
 
 class VllmService:
