@@ -138,8 +138,8 @@ class RolloutClient:
                 while (message := self._call(stream.next, None, deadline)) is not None:
                     yield finished_from_wire(message, places[message.id])
                 if not stream.is_complete:
-                    message = "the stream ended before its last completion"
-                    raise ServiceError("rollout", self.address, grpc.StatusCode.INTERNAL, message)
+                    why = "the stream ended before its last completion"
+                    raise ServiceError("rollout", self.address, grpc.StatusCode.INTERNAL, why)
 
     def update_weights(
         self,
