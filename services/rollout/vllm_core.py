@@ -9,7 +9,6 @@ weights are loaded (`services.rollout.vllm_turns`).
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,7 +124,6 @@ class Core:
     async def _start(self, directory: Path) -> None:
         await self.stop()
         self._llm = await asyncio.to_thread(_open, str(directory), self._dtype, self._options)
-        await self._llm.collective_rpc("assay_end_with", args=(os.getpid(),))
 
     async def _reload(self, directory: Path) -> None:
         # vLLM's own order for new weights: nothing runs, and no keys and values of the old ones are kept

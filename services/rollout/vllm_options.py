@@ -16,6 +16,7 @@ from dataclasses import fields
 from typing import Any
 
 from services.rollout.vllm_transfer import CONFIG as TRANSFER
+from services.rollout.vllm_worker import SERVICE
 from services.server.errors import StartError
 from services.server.options import json_object
 
@@ -74,7 +75,7 @@ def engine_options(text: str) -> dict[str, Any]:
 
 
 def prepare_environment() -> None:
-    """Settings that vLLM reads once, at import; what the operator has set stays."""
+    """Settings that vLLM reads once, at import, where what the operator has set stays; and whose end its processes share."""
     settings = {
         "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # gRPC's threads and fork do not mix
         "VLLM_NO_USAGE_STATS": "1",
@@ -84,6 +85,7 @@ def prepare_environment() -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    os.environ[SERVICE] = str(os.getpid())
 
 
 def check_options(options: Mapping[str, Any]) -> None:

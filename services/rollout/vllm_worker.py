@@ -1,4 +1,4 @@
-"""What this project adds to vLLM's worker, the process that holds the weights; called by `collective_rpc`."""
+"""What this project adds to vLLM's worker, the process that holds the weights."""
 
 # pyright: reportMissingImports=false
 
@@ -8,7 +8,11 @@ import os
 import select
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
+
+SERVICE = "ASSAY_VLLM_SERVICE"
+"""Variable with the id of the service's process."""
 
 
 class WorkerExtension:
@@ -17,8 +21,18 @@ class WorkerExtension:
     model_runner: Any
     vllm_config: Any
 
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Before anything is loaded: has this process end when the service's has, which may be while vLLM starts.
+
+        vLLM's own processes would stay. Those that hold no weights end with this one.
+        """
+        threading.Thread(
+            target=_end_with, args=(int(os.environ[SERVICE]),), name="end-with-service", daemon=True
+        ).start()
+        return super().__new__(cls)
+
     def assay_reload(self, path: str) -> None:
-        """Loads the weights of a directory in place; right for tied embeddings too.
+        """Loads the weights of a directory in place; right for tied embeddings too. Called by `collective_rpc`.
 
         vLLM's `reload_weights` processes each layer that the file names. With tied embeddings the file does not name the
         output layer. Its tensor is the embedding's and gets the new numbers, but on a CPU the layer computes with a copy
@@ -37,12 +51,8 @@ class WorkerExtension:
                 if isinstance(layer, VocabParallelEmbedding) and isinstance(method, UnquantizedEmbeddingMethod):
                     method.process_weights_after_loading(layer)
 
-    def assay_end_with(self, service: int) -> None:
-        """Ends this process when the service's process (its id) has ended, however it ended; vLLM's would stay."""
-        handle = os.pidfd_open(service)
-        threading.Thread(target=_end_with, args=(handle,), name="end-with-service", daemon=True).start()
 
-
-def _end_with(handle: int) -> None:
-    select.select([handle], [], [])
+def _end_with(service: int) -> None:
+    with suppress(ProcessLookupError):  # it has ended already
+        select.select([os.pidfd_open(service)], [], [])
     os.kill(os.getpid(), signal.SIGKILL)

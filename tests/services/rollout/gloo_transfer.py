@@ -59,12 +59,12 @@ class GlooGroup:
 class GlooWorker(WorkerExtension):
     """vLLM's worker with gloo for NCCL."""
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
+    def __new__(cls, *given: Any, **more: Any) -> Any:
         from vllm.distributed.weight_transfer import nccl_engine  # pyright: ignore[reportMissingImports]
 
         nccl_engine.worker_init_process_group = _join
         torch.cuda.current_stream = lambda *_: None
-        return object.__new__(cls)
+        return super().__new__(cls, *given, **more)
 
 
 def _join(info: Any, _parallel: Any) -> GlooGroup:

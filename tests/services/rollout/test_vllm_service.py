@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from services.client.channel import ServiceError
 from services.client.rollout import RolloutClient
-from services.rollout.engine import Probe, Prompt, PromptCompletions, Sampling, TokenSequence
+from services.rollout.engine import Probe, Prompt, PromptCompletions, Sampling, TokenSequence, WeightSource
 from tests.services.rollout.adapters import factors_for, save_adapter, save_merged
 from tests.services.rollout.tiny_model import load_plain, plain_logprobs
 from tests.services.rollout.vllm_service import ABSENT, PYTHON, VllmService, probes, save_model
@@ -64,6 +65,13 @@ def assert_from(directory: Path, results: list[PromptCompletions]) -> None:
             assert completion.logprobs == pytest.approx(right.tolist(), abs=TOLERANCE)
 
 
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def update(client: RolloutClient, directory: Path) -> int:
     """The next version of `policy`, proven."""
     version = client.describe().policies["policy"] + 1
@@ -83,7 +91,7 @@ def test_an_update_waits_for_what_has_begun_and_what_comes_waits_for_it(client, 
     time.sleep(0.5)
     updating = threading.Thread(target=update, args=(client, models[1]))
     updating.start()
-    time.sleep(0.2)
+    time.sleep(1.0)  # it reads the folder before it waits for its turn
     sample("after")
     first.join()
     updating.join()
@@ -221,6 +229,22 @@ def test_vllms_plain_reload_is_stale_with_tied_embeddings_and_caught(tmp_path, m
             assert client.describe().policies == {"policy": 1}
             assert_from(models[0], client.generate("policy", MANY[:3], 2, Sampling(max_new_tokens=20)))
         wait_until_gone(service.kill())  # vLLM's own processes end with the service, however it ends
+    finally:
+        service.end()
+
+
+def test_vllms_processes_end_with_a_service_that_dies_while_they_start(tmp_path, models):
+    service = VllmService(tmp_path)
+    try:
+        with RolloutClient(service.wait()) as client:
+            source = WeightSource("policy", 1, str(models[0]))
+            update = client.begin_update(source)
+            while not (cores := service.processes("EngineCore")) or not (workers := cores[0].children()):
+                assert not update.ended()
+                time.sleep(0.1)
+            service.kill()
+            while any(map(alive, [*cores, *workers])):  # a worker imports vLLM first
+                time.sleep(0.1)
     finally:
         service.end()
 
