@@ -344,7 +344,7 @@ def test_a_message_is_tried_again_at_the_other_replica(make_client):
 
 def test_a_hedge_that_fails_leaves_the_first_call_alone(make_client):
     with (
-        serving(slow(0.6)) as (late, _),
+        serving(slow(1.5)) as (late, _),
         serving(fail(grpc.StatusCode.UNAVAILABLE)) as (broken, second),
         make_client("scripted", f"{late},{broken}", hedge_seconds=0.2) as client,
     ):
