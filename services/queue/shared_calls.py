@@ -6,17 +6,18 @@ All of it lives in the worker's one loop, so nothing here is locked.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 
 from services.async_scoring import AsyncScoring
 from services.client.channel import ServiceError, ServiceUnavailableError
 from services.client.rollout import RolloutClient
+from services.queue.scorer_line import GATHER_SECONDS, ScorerLine
 from services.rollout.engine import TokenSequence
 from services.scored import Scored
 from services.verdicts import Item
@@ -24,18 +25,10 @@ from services.verdicts import Item
 RUNS = 8
 """Sets of connections that stay open while nobody uses them, one for each run and the scorers of a domain; the one that was
 not used for longest goes first."""
-GATHER_SECONDS = 0.01
-"""How long what a group asks waits for what others ask, which finish at about the same time."""
-QUICK_SECONDS = 1.0
-REMEMBERED = 256
-"""Answers of a scorer that are looked at to tell whether it is quick."""
 
 
 class Scorers:
-    """Clients of scorers by run. What groups ask of a quick scorer at about the same time is one call.
-
-    A scorer is quick as long as none of its last answers took long: where one may, a group waits for its own alone.
-    """
+    """Clients of scorers by run. What groups ask a scorer at about the same time is one call; see `ScorerLine`."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], _RunScorers] = OrderedDict()
@@ -86,44 +79,21 @@ class _RunScorers:
         self.scoring = scoring
         self.users = 0
         self._told: dict[str, int] = {}
-        self._seconds: dict[str, deque[float]] = {}
-        self._together: dict[str, tuple[list[Item], asyncio.Task[dict[str, Scored]]]] = {}
+        self._lines: dict[str, ScorerLine] = {}
 
     async def ask(self, scorer: str, items: Sequence[Item], deadline: float) -> dict[str, Scored]:
         """What one scorer says, of these items and perhaps of others."""
-        slowest = max(self._seconds.get(scorer, (math.inf,)))
-        # who has hardly any time left asks alone as well: nobody else's items are missed for it
-        if slowest > QUICK_SECONDS or deadline - time.monotonic() < 2 * QUICK_SECONDS:
-            return await self._call(scorer, items, deadline)
-        if scorer not in self._together:
-            waiting: list[Item] = []
-            self._together[scorer] = waiting, asyncio.create_task(self._call_soon(scorer, waiting))
-        waiting, task = self._together[scorer]
-        waiting += items
-        try:
-            return await asyncio.shield(task)  # a group that is given up ends nobody else's call
-        except TimeoutError:
-            return await self._call(scorer, items, deadline)
+        if scorer not in self._lines:
+            self._lines[scorer] = ScorerLine(partial(self._call, scorer))
+        return await self._lines[scorer].ask(items, deadline)
 
     def new_calls(self) -> dict[str, int]:
         """Calls since the last time that this was asked."""
         before, self._told = self._told, self.scoring.calls
         return {name: count - before.get(name, 0) for name, count in self._told.items()}
 
-    async def _call_soon(self, scorer: str, items: list[Item]) -> dict[str, Scored]:
-        await asyncio.sleep(GATHER_SECONDS)
-        del self._together[scorer]
-        # not for longer, or a group would wait for another one's item: then each asks alone, and this call is given up
-        async with asyncio.timeout(QUICK_SECONDS):
-            return await self._call(scorer, items, time.monotonic() + 2 * QUICK_SECONDS)
-
     async def _call(self, scorer: str, items: Sequence[Item], deadline: float) -> dict[str, Scored]:
-        began = time.monotonic()
-        try:
-            return await self.scoring.score({scorer: items}, deadline - began)
-        finally:
-            last = self._seconds.setdefault(scorer, deque(maxlen=REMEMBERED))
-            last.append(time.monotonic() - began)
+        return await self.scoring.score({scorer: items}, deadline - time.monotonic())
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:

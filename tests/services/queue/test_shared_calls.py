@@ -175,32 +175,6 @@ async def told(scorers, response):
     return response, list(answer)
 
 
-def test_a_scorer_that_was_slow_once_holds_up_no_group_by_anothers_item(clients):
-    async def play():
-        scorers = Scorers()
-        await told(scorers, "late")
-        return [await done for done in asyncio.as_completed([told(scorers, each) for each in ("late", "a", "b")])]
-
-    order = asyncio.run(play())
-    assert order[-1] == ("late", ["late0"]) and sorted(order[:2]) == [("a", ["a0"]), ("b", ["b0"])]
-    assert len(clients[0].asked) == 4
-
-
-def test_a_slow_item_among_quick_ones_is_waited_for_by_its_own_group_alone(clients, monkeypatch):
-    monkeypatch.setattr("services.queue.shared_calls.QUICK_SECONDS", 0.1)
-
-    async def play():
-        scorers = Scorers()
-        await told(scorers, "a")
-        return [await done for done in asyncio.as_completed([told(scorers, each) for each in ("late", "bb", "ccc")])]
-
-    order = asyncio.run(play())
-    assert order[-1] == ("late", ["late0"]) and sorted(order[:2]) == [("bb", ["bb0"]), ("ccc", ["ccc0"])]
-    asked = [ids for _, ids in clients[0].asked]
-    assert sorted(asked[1]) == ["bb0", "ccc0", "late0"]
-    assert sorted(asked[2:]) == [["bb0"], ["ccc0"], ["late0"]]
-
-
 def test_a_group_that_leaves_ends_nobody_elses_call(clients):
     async def play():
         scorers = Scorers()
