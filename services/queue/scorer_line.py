@@ -16,8 +16,10 @@ from services.scored import Scored
 from services.verdicts import Item
 
 Answers = dict[str, Scored]
-GATHER_SECONDS = 0.05
-"""How long what a group asks waits for what others ask, which finish at about the same time."""
+GATHER_SECONDS = 0.015
+"""How long what a group asks waits for the next one that asks, as those that are sampled together finish together."""
+MOST_GATHER_SECONDS = 0.06
+"""How long it waits for all of them."""
 MOST_TOGETHER = 32
 """Items of a call for several groups. Less than a step has: of some calls one that holds up is overtaken by the others."""
 HELD_UP_SECONDS = 1.0
@@ -72,7 +74,10 @@ class ScorerLine:
         return answers
 
     async def _send_soon(self, gathering: _Gathering) -> Answers:
-        await asyncio.sleep(GATHER_SECONDS)
+        size, ends = 0, asyncio.get_running_loop().time() + MOST_GATHER_SECONDS
+        while len(gathering.items) > size and asyncio.get_running_loop().time() < ends:
+            size = len(gathering.items)
+            await asyncio.sleep(GATHER_SECONDS)
         if self._gathering is not None and self._gathering[0] is gathering:
             self._gathering = None
         # at the latest with time left to ask alone
