@@ -59,6 +59,32 @@ def test_groups_at_the_same_time_are_one_call_and_none_is_divided():
     assert list(chain(*asked)) == [f"{n}-{text}{place}" for n in range(22) for place, text in enumerate(("a", "bb", "ccc"))]
 
 
+async def calls_of_a_trickle(count: int) -> list[list[str]]:
+    """What a scorer is asked by groups that come so soon after each other that there is never a pause."""
+    scorer = Scorer()
+    line = ScorerLine(scorer)
+    tasks = []
+    for n in range(count):
+        tasks.append(ask(line, group("a", ids=f"{n}-")))
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*tasks)
+    return scorer.asked
+
+
+def test_groups_are_gathered_until_none_comes_for_a_moment(monkeypatch):
+    monkeypatch.setattr("services.queue.scorer_line.GATHER_SECONDS", 0.3)
+    monkeypatch.setattr("services.queue.scorer_line.MOST_GATHER_SECONDS", 30.0)
+    assert asyncio.run(calls_of_a_trickle(10)) == [[f"{n}-a0" for n in range(10)]]
+
+
+def test_groups_that_never_end_to_come_are_not_waited_for(monkeypatch):
+    monkeypatch.setattr("services.queue.scorer_line.GATHER_SECONDS", 0.05)
+    monkeypatch.setattr("services.queue.scorer_line.MOST_GATHER_SECONDS", 0.1)
+    asked = asyncio.run(calls_of_a_trickle(30))
+    assert len(asked) > 1
+    assert list(chain(*asked)) == [f"{n}-a0" for n in range(30)]
+
+
 def test_a_call_that_is_overtaken_is_given_up_and_each_asks_alone():
     async def play():
         scorer = Scorer()
